@@ -1,0 +1,5 @@
+"""``python -m hwsim`` is the `hwsim` command."""
+
+from hwsim.cli import main
+
+main()

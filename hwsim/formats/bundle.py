@@ -1,0 +1,256 @@
+"""A layer is a file: quantised layers with sample operands and their float reference, in one safetensors file.
+
+Layout (bundle version 1). For layer ``L``:
+
+======================  ==========================  =====================================================
+tensor                  dtype, shape                content
+======================  ==========================  =====================================================
+``L/weight.codes``      uint8 [N, K*bits/8]         weight codes, packed low nibble first
+``L/weight.scales``     uint8/16/32 [N, K/block]    scale codes; also ``.zeros`` (uint8), ``.tensor_scale`` (float32)
+``L/activation.*``      the same, [rows, ...]       sample activations as codes, where captured
+``L/reference``         float32 [rows, N]           output of the unquantised layer on the same rows, without bias
+======================  ==========================  =====================================================
+
+The metadata key ``hwsim`` holds JSON: bundle version, model, method, seed, source hash, the full rules of each format,
+``k`` (without padding) and ``k_padded`` of each layer, and the SHA-256 of every tensor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from hwsim.formats import registry
+from hwsim.formats.codec import Encoded
+from hwsim.formats.packing import pack, unpack
+
+VERSION = 1
+
+
+class BundleError(ValueError):
+    """A bundle cannot be read: the message names the file and what is wrong in it."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Hold one layer of a bundle.
+
+    Attributes
+    ----------
+    name : str
+        Name in the network.
+    k : int
+        Length of the dot products without padding; codes beyond it are zero codes.
+    weight : Encoded
+        [N, K padded].
+    activation : Encoded or None
+        Sample rows, [rows, K padded].
+    reference : float32 [rows, N] or None
+        Output of the unquantised layer for those rows, without bias.
+    """
+
+    name: str
+    k: int
+    weight: Encoded
+    activation: Encoded | None = None
+    reference: NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.k <= self.weight.k:
+            raise ValueError(f"layer {self.name}: k = {self.k} must lie in 1 .. {self.weight.k} (k padded)")
+        if self.activation is not None and self.activation.k != self.weight.k:
+            raise ValueError(f"layer {self.name}: activations have K = {self.activation.k}, weights {self.weight.k}")
+        if self.reference is not None:
+            rows = None if self.activation is None else self.activation.codes.shape[0]
+            if self.reference.shape != (rows, self.weight.codes.shape[0]):
+                raise ValueError(
+                    f"layer {self.name}: reference must be [{rows}, {self.weight.codes.shape[0]}], "
+                    f"not {list(self.reference.shape)}"
+                )
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Hold quantised layers and how they came about (`meta`: model, format, method, seed, source_sha256, ...)."""
+
+    layers: tuple[Layer, ...]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def layer(self, name: str) -> Layer:
+        """Return the layer of that name.
+
+        Raises
+        ------
+        ValueError
+            When there is none; the message lists those there are.
+        """
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise ValueError(f"no layer {name!r} in the bundle; it holds {', '.join(layer.name for layer in self.layers)}")
+
+
+def write_bundle(path: str | Path, bundle: Bundle) -> None:
+    """Write a bundle aside and rename it into place, so that no reader ever sees half of one.
+
+    Raises
+    ------
+    ValueError
+        When two layers share a name.
+    OSError
+        When the folder cannot be written.
+    """
+    path = Path(path)
+    tensors: dict[str, NDArray[Any]] = {}
+    layers = []
+    for layer in bundle.layers:
+        if f"{layer.name}/weight.codes" in tensors:
+            raise ValueError(f"two layers of the bundle are called {layer.name!r}")
+        for role, encoded in (("weight", layer.weight), ("activation", layer.activation)):
+            if encoded is not None:
+                tensors.update(_encoded_tensors(f"{layer.name}/{role}", encoded))
+        if layer.reference is not None:
+            tensors[f"{layer.name}/reference"] = np.ascontiguousarray(layer.reference)
+        layers.append(
+            {
+                "name": layer.name,
+                "k": layer.k,
+                "k_padded": layer.weight.k,
+                "weight": layer.weight.format.name,
+                "activation": layer.activation.format.name if layer.activation is not None else None,
+            }
+        )
+    used = {e.format.name: e.format for x in bundle.layers for e in (x.weight, x.activation) if e is not None}
+    meta = {
+        "bundle_version": VERSION,
+        **bundle.meta,
+        "formats": {name: spec.rules() for name, spec in used.items()},
+        "layers": layers,
+        "sha256": {name: _digest(tensor) for name, tensor in tensors.items()},
+    }
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        save_file(tensors, aside, metadata={"hwsim": json.dumps(meta)})
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(aside, 0o666 & ~umask)
+        os.replace(aside, path)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
+
+
+def read_bundle(path: str | Path) -> Bundle:
+    """Read a bundle and check all of it: version, rules, shapes, code ranges, and the hash of every tensor.
+
+    Raises
+    ------
+    BundleError
+        When the file is missing, truncated, altered, of another version, or its rules are not those of this catalogue;
+        the message names the file and the key.
+    """
+    path = Path(path)
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            text = (file.metadata() or {}).get("hwsim")
+            if text is None:
+                raise BundleError(f"{path}: no metadata key 'hwsim'; this is not a bundle")
+            meta = json.loads(text)
+            if meta.get("bundle_version") != VERSION:
+                raise BundleError(
+                    f"{path}: bundle_version is {meta.get('bundle_version')!r}, this code reads {VERSION}"
+                )
+            tensors = {}
+            for name in file.keys():  # noqa: SIM118 - not a mapping
+                tensors[name] = file.get_tensor(name)
+    except FileNotFoundError as error:
+        raise BundleError(f"{path}: no such bundle") from error
+    except (SafetensorError, OSError, json.JSONDecodeError, struct.error) as error:
+        raise BundleError(f"{path}: not a readable bundle (truncated or altered): {error}") from error
+    _check_hashes(path, meta, tensors)
+    _check_rules(path, meta)
+    layers = tuple(_read_layer(path, entry, tensors) for entry in meta["layers"])
+    kept = {key: value for key, value in meta.items() if key not in ("bundle_version", "formats", "layers", "sha256")}
+    return Bundle(layers, kept)
+
+
+def _encoded_tensors(prefix: str, encoded: Encoded) -> dict[str, NDArray[Any]]:
+    tensors: dict[str, NDArray[Any]] = {
+        f"{prefix}.codes": np.ascontiguousarray(pack(encoded.codes, encoded.format.element.bits)),
+        f"{prefix}.scales": np.ascontiguousarray(encoded.scales),
+    }
+    if encoded.zeros is not None:
+        tensors[f"{prefix}.zeros"] = np.ascontiguousarray(encoded.zeros)
+    if encoded.tensor_scale is not None:
+        tensors[f"{prefix}.tensor_scale"] = np.array([encoded.tensor_scale], np.float32)
+    return tensors
+
+
+def _digest(tensor: NDArray[Any]) -> str:
+    digest = hashlib.sha256(f"{tensor.dtype.str} {tensor.shape}".encode())
+    digest.update(np.ascontiguousarray(tensor).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _check_hashes(path: Path, meta: dict[str, Any], tensors: Mapping[str, NDArray[Any]]) -> None:
+    expected = meta.get("sha256", {})
+    if set(expected) != set(tensors):
+        odd = sorted(set(expected) ^ set(tensors))
+        raise BundleError(f"{path}: tensors and their recorded hashes differ at {odd[0]!r}")
+    for name, tensor in tensors.items():
+        if _digest(tensor) != expected[name]:
+            raise BundleError(f"{path}: tensor {name!r} was altered (its SHA-256 is not the recorded one)")
+
+
+def _check_rules(path: Path, meta: dict[str, Any]) -> None:
+    for name, rules in meta.get("formats", {}).items():
+        try:
+            own = json.loads(json.dumps(registry.get(name).rules()))
+        except ValueError as error:
+            raise BundleError(f"{path}: {error}") from error
+        for key in sorted(set(own) | set(rules)):
+            if own.get(key) != rules.get(key):
+                raise BundleError(
+                    f"{path}: format {name}: rule {key!r} is {rules.get(key)!r} in the bundle, {own.get(key)!r} here"
+                )
+
+
+def _read_layer(path: Path, entry: dict[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Layer:
+    name = entry.get("name", "?")
+    try:
+        return Layer(
+            name,
+            entry["k"],
+            _read_encoded(f"{name}/weight", entry["weight"], tensors),
+            _read_encoded(f"{name}/activation", entry["activation"], tensors) if entry["activation"] else None,
+            tensors.get(f"{name}/reference"),
+        )
+    except KeyError as error:
+        raise BundleError(f"{path}: layer {name}: key {error} is missing") from error
+    except ValueError as error:
+        raise BundleError(f"{path}: layer {name}: {error}") from error
+
+
+def _read_encoded(prefix: str, format_name: str, tensors: Mapping[str, NDArray[Any]]) -> Encoded:
+    spec = registry.get(format_name)
+    scale = tensors.get(f"{prefix}.tensor_scale")
+    return Encoded(
+        spec,
+        unpack(tensors[f"{prefix}.codes"], spec.element.bits),
+        tensors[f"{prefix}.scales"],
+        tensors.get(f"{prefix}.zeros"),
+        np.float32(scale[0]) if scale is not None else None,
+    )

@@ -1,0 +1,1 @@
+"""The catalogue: one module a family, each holding frozen specs. A new format is a new value here."""

@@ -1,0 +1,91 @@
+"""Processing elements: what a unit computes, bit for bit, and in how many cycles; one file a unit.
+
+A unit is a module with `NAME`, a frozen `Params` whose `datapath` the RTL is built from, `params_for`, `reference`,
+`gemm`, `beats`, `cycles` and `actions`. This package finds units by walking its folder: a new unit is a new file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.formats import BlockSpec, Encoded, get
+
+
+class Unit(Protocol):
+    """What every unit module offers (contract 2 of the architecture: one file a side)."""
+
+    NAME: str
+    Params: type[Any]
+
+    def params_for(self, weight: BlockSpec, activation: BlockSpec, lanes: int | None = None) -> Any: ...
+    def reference(self, beats: Mapping[str, NDArray[np.integer]], params: Any) -> int: ...
+    def gemm(self, a: Encoded, b: Encoded, params: Any) -> NDArray[np.float32]: ...
+    def beats(self, a: Encoded, b: Encoded, m: int, n: int, params: Any) -> dict[str, NDArray[np.integer]]: ...
+    def cycles(self, m: int, n: int, k: int, params: Any) -> int: ...
+    def actions(self, m: int, n: int, k: int, params: Any) -> dict[str, int]: ...
+
+
+@lru_cache(maxsize=1)
+def _units() -> dict[str, Unit]:
+    found = {}
+    for info in pkgutil.iter_modules(__path__):
+        if info.name.startswith("_"):
+            continue  # shared parts of units; the kernels among them would import numba
+        module = importlib.import_module(f"{__name__}.{info.name}")
+        if hasattr(module, "NAME") and hasattr(module, "Params"):
+            assert info.name == module.NAME, f"unit {module.NAME} lives in {info.name}.py"
+            found[module.NAME] = cast(Unit, module)
+    return dict(sorted(found.items()))
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all units, sorted."""
+    return tuple(_units())
+
+
+def unit(name: str) -> Unit:
+    """Return the unit of that name.
+
+    Raises
+    ------
+    ValueError
+        When there is none; the message lists the legal names.
+    """
+    if name not in _units():
+        raise ValueError(f"unknown unit {name!r}; known: {', '.join(names())}")
+    return _units()[name]
+
+
+def unit_for(weight: str | BlockSpec, name: str | None = None, lanes: int | None = None) -> tuple[Unit, Any]:
+    """Return (unit, Params) that take weights of a format and activations of the format that goes with it.
+
+    Without `name`, the first unit (by name) that can.
+
+    Raises
+    ------
+    ValueError
+        When no unit, or not the named one, takes the format; the message lists those that do.
+    """
+    weights = get(weight)
+    activations = get(weights.activation)
+    able = {
+        found.NAME: params for found in _units().values() if (params := found.params_for(weights, activations, lanes))
+    }
+    chosen = name if name is not None else next(iter(able), None)
+    if chosen is not None:
+        unit(chosen)
+    if chosen not in able:
+        raise ValueError(
+            f"unit {chosen!r} does not take format {weights.name}; units that do: {', '.join(able) or 'none'}"
+        )
+    return unit(chosen), able[chosen]
+
+
+__all__ = ["Unit", "names", "unit", "unit_for"]

@@ -1,0 +1,1 @@
+"""Float tensors to codes: quantisation methods, quantised linear layers, and export."""

@@ -1,0 +1,1 @@
+"""Codes to files that other tools read."""

@@ -1,0 +1,52 @@
+"""Wrap the block dot product in streams."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Elaboratable, Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hwsim.pe._dot import DotSpec
+from rtl.lib.beat import beat_layout
+from rtl.lib.block_dot import BlockDot
+
+
+class ElasticDot(wiring.Component):
+    """Block dot product with a stream of beats in and a stream of FP32 results out.
+
+    Parameters
+    ----------
+    spec : DotSpec
+        Datapath.
+
+    Ports
+    -----
+    i : In(stream.Signature(beat_layout(spec)))
+        Beats; ``last`` marks the last one of a dot product.
+    o : Out(stream.Signature(32))
+        FP32 bits, one transfer a dot product.
+
+    Hardware
+    --------
+    A beat taken in cycle t with ``last`` stands at the output in cycle t + ``spec.latency``, if nothing stalls. One
+    enable moves all stages: a result that nobody takes stops the pipeline as a whole, so ``i.ready`` equals the enable
+    ``~o.valid | o.ready`` and depends on ``o.ready`` in the same cycle. :class:`hwsim.pe.timing.StallPipe` is the same
+    rule in the model.
+    """
+
+    def __init__(self, spec: DotSpec) -> None:
+        self.spec = spec
+        super().__init__({"i": In(stream.Signature(beat_layout(spec))), "o": Out(stream.Signature(32))})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.core = core = BlockDot(self.spec)
+        m.d.comb += [
+            core.en.eq(~self.o.valid | self.o.ready),
+            core.valid.eq(self.i.valid),
+            core.beat.eq(self.i.payload),
+            self.i.ready.eq(core.en),
+            self.o.valid.eq(core.out_valid),
+            self.o.payload.eq(core.y),
+        ]
+        return m

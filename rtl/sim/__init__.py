@@ -1,0 +1,1 @@
+"""Run units in a Verilog simulator against the model: equal bits, equal cycles."""

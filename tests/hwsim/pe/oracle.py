@@ -1,0 +1,128 @@
+"""The contract of the units in exact rationals, from operands rather than beats, with no code of `hwsim.pe`."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+
+from hwsim.formats import BlockSpec, Encoded, get
+from hwsim.pe import unit, unit_for
+from hwsim.pe import names as unit_names
+from tests.hwsim.formats import oracle as formats
+from tests.hwsim.formats.oracle import float32_bits, float32_value
+
+NAN, INFINITY, SIGN = 0x7FC00000, 0x7F800000, 0x80000000
+UINT = {8: np.uint8, 16: np.uint16, 32: np.uint32}
+
+
+def takes(fmt: str, name: str) -> bool:
+    """Tell whether a unit takes a weight format."""
+    weights = get(fmt)
+    return unit(name).params_for(weights, get(weights.activation)) is not None
+
+
+def cases() -> list[tuple[str, str]]:
+    """Return every (format, unit) that go together."""
+    from hwsim.formats import names
+
+    return [(fmt, name) for fmt in names() for name in unit_names() if takes(fmt, name)]
+
+
+def is_nan(bits: int) -> bool:
+    """Tell whether float32 bits are a NaN."""
+    return bits & 0x7FFFFFFF > INFINITY
+
+
+def add(bits: int, exact: Fraction) -> int:
+    """Return float32 + rational, rounded once; an exact zero is +0."""
+    if is_nan(bits):
+        return NAN
+    if bits & 0x7FFFFFFF == INFINITY:
+        return bits
+    return float32_bits(float32_value(bits) + exact)
+
+
+def multiply(x: int, y: int) -> int:
+    """Return the IEEE product of two float32."""
+    negative = bool((x ^ y) & SIGN)
+    x_size, y_size = x & 0x7FFFFFFF, y & 0x7FFFFFFF
+    if is_nan(x) or is_nan(y) or {x_size, y_size} == {0, INFINITY}:
+        return NAN
+    if INFINITY in (x_size, y_size):
+        return INFINITY | (SIGN if negative else 0)
+    return float32_bits(float32_value(x) * float32_value(y), negative)
+
+
+def out_scale(operand: Encoded, row: int) -> int | None:
+    """Return the FP32 scale that multiplies the result, or None."""
+    if operand.tensor_scale is not None:
+        return int(np.float32(operand.tensor_scale).view(np.uint32))
+    return int(operand.scales[row, 0]) if operand.format.scale.name == "float32" else None
+
+
+def dot(a: Encoded, b: Encoded, m: int, n: int) -> int:
+    """Return the float32 bits of one output: blocks are those of the weights, or the whole dot product."""
+    block = b.format.block_size or b.k
+    acc = 0
+    for start in range(0, b.k, block):
+        index, factor, zero = start // block, Fraction(1), 0
+        if b.zeros is not None:
+            zero = int(b.zeros[n, index])
+        for operand, row in ((a, m), (b, n)):
+            if operand.format.block_size is not None:
+                worth = formats.value(operand.format.scale, int(operand.scales[row, index]))
+                factor = None if factor is None or isinstance(worth, str) else factor * worth
+        total = sum(
+            formats.value(a.format.element, int(x)) * (formats.value(b.format.element, int(y)) - zero)
+            for x, y in zip(a.codes[m, start : start + block], b.codes[n, start : start + block], strict=True)
+        )
+        acc = NAN if factor is None else add(acc, total * factor)
+    for scale in (out_scale(a, m), out_scale(b, n)):
+        if scale is not None:
+            acc = multiply(acc, scale)
+    return acc
+
+
+def operand(
+    spec: BlockSpec, rows: int, k: int, rng: np.random.Generator, scales: list[int] | None = None, second: float = 0.37
+) -> Encoded:
+    """Return random codes of a format; scale codes are drawn from `scales`, or are ordinary ones."""
+    blocks = (rows, k // (spec.block_size or k))
+    if scales is not None:
+        drawn = rng.choice(scales, blocks)
+    elif spec.scale.name == "float32":
+        drawn = rng.uniform(1e-3, 1, blocks).astype(np.float32).view(np.uint32)
+    elif spec.scale.name == "float16":
+        drawn = rng.uniform(1e-3, 1, blocks).astype(np.float16).view(np.uint16)
+    else:
+        drawn = rng.integers(*((117, 130) if spec.scale.name == "float8_e8m0fnu" else (1, 0x7F)), blocks)
+    top = 1 << spec.element.bits
+    return Encoded(
+        spec,
+        rng.integers(0, top, (rows, k)).astype(np.uint8),
+        drawn.astype(UINT[spec.scale.bits]),
+        rng.integers(0, top, blocks).astype(np.uint8) if spec.zero_point != "none" else None,
+        np.float32(second) if spec.tensor_scale != "none" else None,
+    )
+
+
+def operands(
+    fmt: str, m: int, n: int, k: int, seed: int = 0, a_scales: list[int] | None = None, b_scales: list[int] | None = None
+) -> tuple[Encoded, Encoded]:
+    """Return random activations [m, k] and weights [n, k] of a format."""
+    weights, rng = get(fmt), np.random.default_rng([seed, m, n, k])
+    return (
+        operand(get(weights.activation), m, k, rng, a_scales),
+        operand(weights, n, k, rng, b_scales, second=1.9),
+    )
+
+
+def block_of(fmt: str) -> int:
+    """Return the smallest K step of a format."""
+    return get(fmt).block_size or 1
+
+
+def params_of(fmt: str, name: str, lanes: int | None = None):
+    """Return the Params of a unit for a format."""
+    return unit_for(fmt, name, lanes)[1]

@@ -1,0 +1,258 @@
+"""The shell's promises: one JSON document, one-line errors, exit codes, and no half-written files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hwsim import cli, formats, pe
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Run the command in this process; return (exit code, standard output, standard error)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["hwsim", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+    captured = capsys.readouterr()
+    code = stop.value.code
+    assert isinstance(code, int)
+    return code, captured.out, captured.err
+
+
+def document(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    code, out, _ = run(capsys, *arguments, "--json", *([] if "--quiet" in arguments else ["--quiet"]))
+    assert code == 0
+    return json.loads(out)
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        ("formats", formats.names()),
+        ("pe", pe.names()),
+        ("models", ("smollm2", "minilm", "efficientnet_lite0")),
+    ],
+)
+def test_lists_are_rows_with_names(capsys: pytest.CaptureFixture[str], command: str, names: tuple[str, ...]) -> None:
+    assert [row["name"] for row in document(capsys, command)["rows"]] == list(names)
+
+
+def test_every_command_takes_the_common_options(capsys: pytest.CaptureFixture[str]) -> None:
+    commands = ("demo", "formats", "pe", "models", "quantize", "simulate", "cosim", "eval", "cache")
+    for command in commands:
+        code, out, _ = run(capsys, command, "--help")
+        assert code == 0
+        for option in ("--json", "--seed", "--quiet"):
+            assert option in out, (command, option)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["bogus"], "No such command 'bogus'"),
+        (["formats", "--nope"], "No such option"),
+        (["eval", "--model", "smollm2"], "Missing option '--format'"),
+        (["eval", "--model", "smollm2", "--format", "fp5"], "unknown format 'fp5'; known: int4_g128"),
+        (["eval", "--model", "smollm2", "--format", "int8", "--pe", "mx_dot"], "units that do: int_mac"),
+        (["eval", "--model", "smollm2", "--format", "int8", "--pe", "nope"], "unknown unit 'nope'; known: int_mac"),
+        (["eval", "--model", "smollm2", "--format", "int8", "--method", "magic"], "unknown method 'magic'; known: rtn"),
+        (["quantize", "--model", "no_such", "--format", "int8", "--out", "x.safetensors"], "smollm2"),
+        (["quantize", "--model", "smollm2", "--format", "int8", "--out", "nowhere/x.safetensors"], "does not exist"),
+        (["cosim", "--pe", "nope"], "unknown unit 'nope'; known: int_mac, mx_dot"),
+        (["cosim", "--pe", "mx_dot", "--vectors", "0"], "--vectors"),
+        (["cosim", "--pe", "mx_dot", "--engine", "modelsim"], "icarus, verilator"),
+        (["cosim", "--pe", "mx_dot", "--bundle", "nowhere.safetensors"], "nowhere.safetensors: no such bundle"),
+        (["simulate", "nowhere.safetensors", "--machine", "mxfp4_os"], "nowhere.safetensors: no such bundle"),
+        (["cache", "burn"], "unknown action 'burn'; allowed: clear"),
+    ],
+)
+def test_bad_input_is_one_line_and_not_zero(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        code, out, err = run(capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("hwsim: error: ") and err.count("\n") == 1
+    assert said in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_evaluates_three_ways(capsys: pytest.CaptureFixture[str], network_folder: Path) -> None:
+    row = document(capsys, "eval", "--model", str(network_folder), "--format", "int4_g128", "--tokens", "1024")
+    assert row["name"] == "int4_g128" and row["pe"] == "int_mac" and row["tokens"] == 1024
+    assert row["linear_layers"] == 15
+    # the unit rounds otherwise than a float GEMM, which tips some of the next layer's activations onto another code
+    assert row["float_ppl"] != row["fakequant_ppl"]
+    assert row["datapath_ppl"] == pytest.approx(row["fakequant_ppl"], rel=5e-3)
+    assert row["datapath_minus_fakequant_ppl"] == row["datapath_ppl"] - row["fakequant_ppl"]
+
+
+def test_text_file_changes_the_result_and_its_hash(
+    capsys: pytest.CaptureFixture[str], network_folder: Path, tmp_path: Path
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("abc " * 400, encoding="utf-8")
+    arguments = ("eval", "--model", str(network_folder), "--format", "int8", "--tokens", "1024")
+    default, given = document(capsys, *arguments), document(capsys, *arguments, "--text", str(text))
+    assert default["text_sha256"] != given["text_sha256"]
+    assert default["float_ppl"] != given["float_ppl"]
+
+
+def test_short_text_says_how_long_it_is(
+    capsys: pytest.CaptureFixture[str], network_folder: Path, tmp_path: Path
+) -> None:
+    text = tmp_path / "short.txt"
+    text.write_text("too short", encoding="utf-8")
+    code, _, err = run(
+        capsys, "eval", "--model", str(network_folder), "--format", "int8", "--text", str(text), "--tokens", "1024"
+    )
+    assert code == 2 and "short.txt has 9 tokens, fewer than the 1024 asked for" in err
+
+
+def test_quantise_then_simulate(capsys: pytest.CaptureFixture[str], network_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "layers.safetensors"
+    written = document(
+        capsys, "quantize", "--model", str(network_folder), "--format", "nvfp4", "--out", str(file),
+        "--layers", "*mlp*", "--rows", "4",
+    )  # fmt: skip
+    assert [row["k"] for row in written["rows"]] == [48, 48, 80] * 2
+    assert written["left_alone"]["lm_head"] == "not in --layers"
+    report = document(capsys, "simulate", str(file), "--machine", "nvfp4_os", "--rows", "10")
+    assert report["cycles"] == sum(row["cycles"] for row in report["rows"]) > 0
+    assert report["macs"] == 2 * 10 * 3 * 48 * 80
+    assert report["energy_pj"] == pytest.approx(sum(row["energy_pj"] for row in report["rows"]))
+    assert report["status"] in ("measured", "published", "estimated")
+
+
+def test_machine_refuses_another_units_format(capsys: pytest.CaptureFixture[str], bundle_file: Path) -> None:
+    code, _, err = run(capsys, "simulate", str(bundle_file), "--machine", "int8_os")
+    assert code == 2 and "does not take format mxfp4" in err
+    code, _, err = run(capsys, "simulate", str(bundle_file), "--machine", "nvfp4_os")
+    assert code == 2 and "does not take format mxfp4" in err
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("clock_hz: 1000000000", "clock_hz: 1000000000\nturbo: 9"), "turbo"),
+        (("clock_hz: 1000000000", "clock_hz: 1000000000\nclock_hz: 2"), "clock_hz"),
+        (("clock_hz: 1000000000\n", ""), "clock_hz"),
+        (("lanes: 32", "lanes: 7"), "lanes"),
+    ],
+    ids=["unknown", "duplicate", "missing", "bad params"],
+)
+def test_bad_machine_file_names_file_and_key(
+    capsys: pytest.CaptureFixture[str], bundle_file: Path, tmp_path: Path, change: tuple[str, str], said: str
+) -> None:
+    import hwsim.arch.machine as machine
+
+    source = (machine.FOLDER / "mxfp4_os.yaml").read_text(encoding="utf-8")
+    assert change[0] in source
+    file = tmp_path / "mine.yaml"
+    file.write_text(source.replace(*change, 1), encoding="utf-8")
+    code, _, err = run(capsys, "simulate", str(bundle_file), "--machine", str(file))
+    assert code == 2 and err.count("\n") == 1
+    assert "mine.yaml" in err and said in err
+
+
+def test_nan_in_a_weight_names_the_layer_and_leaves_no_file(
+    capsys: pytest.CaptureFixture[str], network_folder: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "broken"
+    shutil.copytree(network_folder, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.1.mlp.up_proj.weight"][3, 5] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    out = tmp_path / "out"
+    out.mkdir()
+    code, _, err = run(
+        capsys,
+        "quantize",
+        "--model",
+        str(folder),
+        "--format",
+        "mxfp4",
+        "--out",
+        str(out / "x.safetensors"),
+        "--rows",
+        "0",
+    )
+    assert code == 2 and "model.layers.1.mlp.up_proj" in err and "[3, 5]" in err and "nan" in err
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.rtl
+def test_cosim_takes_a_bundle_and_finds_no_difference(capsys: pytest.CaptureFixture[str], bundle_file: Path) -> None:
+    rows = document(capsys, "cosim", "--pe", "mx_dot", "--bundle", str(bundle_file), "--vectors", "60", "--seed", "5")[
+        "rows"
+    ]
+    assert len(rows) == 1
+    row = rows[0]
+    assert (row["vectors"], row["mismatches"], row["cycle_mismatches"], row["seed"]) == (60, 0, 0, 5)
+    assert row["comparisons"] > 60 and row["macs"] >= 60 * 48 and row["layers"] == 15
+
+
+@pytest.mark.rtl
+def test_cosim_mismatch_exits_with_one_and_leaves_a_waveform(
+    capsys: pytest.CaptureFixture[str], bundle_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hwsim.flow import operands
+
+    honest = operands.from_bundle
+
+    def planted(*arguments: Any) -> operands.Dots:
+        dots = honest(*arguments)
+        dots.expected[17] ^= 1
+        return dots
+
+    monkeypatch.setattr("hwsim.flow.cosim.from_bundle", planted)
+    code, out, _ = run(
+        capsys, "cosim", "--pe", "mx_dot", "--bundle", str(bundle_file), "--vectors", "30", "--waves", str(tmp_path),
+        "--json", "--quiet",
+    )  # fmt: skip
+    assert code == 1
+    row = json.loads(out)["rows"][0]
+    assert row["mismatches"] >= 1 and row["cycle_mismatches"] == 0
+    assert Path(row["waveform"]).stat().st_size > 0
+
+
+def test_interrupt_has_its_usual_exit_code(network_folder: Path) -> None:
+    # as a shell's Ctrl-C: SIGINT once work is under way
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "hwsim",
+            "eval",
+            "--model",
+            str(network_folder),
+            "--format",
+            "mxfp4",
+            "--tokens",
+            "60000",
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"NO_COLOR": "1"},
+        cwd=Path(cli.__file__).parent.parent,
+    )
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
