@@ -42,6 +42,8 @@ class QuantizedLinear:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return the layer's output [..., N] for an input [..., K]."""
+        if x.shape[-1] != self.weight.k:
+            raise ValueError(f"the layer takes inputs [..., {self.weight.k}], not {list(x.shape)}")
         rows = as_numpy(x).reshape(-1, x.shape[-1])
         codes = quantize_activations(rows, self.weight.encoded.format.activation, self.weight.k_padded)
         out = torch.from_numpy(self.gemm(codes, self.weight.encoded)).reshape(*x.shape[:-1], -1)

@@ -1,21 +1,19 @@
 """Cycles of the output-stationary systolic array, as its RTL counts them.
 
-The array computes C[M, N] in output tiles of ``rows`` x ``cols``. K is cut into beats (one step of every unit), beats into
-K tiles of at most ``buffer_beats``. Two banks of operand buffers let the next tile load while one streams. Cycle 0 takes
-the first input beat; input never waits on its source and output never on its sink. For the tiles t = 0, 1, ... of L(t)
-beats, in order, over all output tiles:
+The array computes C[M, N] in output tiles of ``rows`` x ``cols``. K is cut into beats (one step of every unit), these
+into K tiles of at most ``buffer_beats``. Two banks of operand buffers let the next tile load while one streams. Cycle 0
+takes the first input beat; input never waits on its source and output never on its sink. For the tiles t = 0, 1, ... of
+L(t) beats, in order, over all output tiles:
 
     load_start(t)   = max(load_end(t-1), stream_end(t-2))       one beat a cycle, when the bank is free
     load_end(t)     = load_start(t) + L(t)
     stream_start(t) = max(load_end(t), stream_end(t-1), drained of the previous output tile)
     stream_end(t)   = stream_start(t) + L(t)                    one beat a cycle into the array's edge
     drained         = stream_end + (rows - 1) + (cols - 1) + 1 + latency + rows
-                                                                after the last K tile of an output tile: skew to the far
-                                                                corner, one cycle to read the buffer, the unit's latency,
-                                                                then one row of results a cycle
 
-An ``_end`` or ``drained`` is the first cycle after the event; terms of tiles that do not exist are 0. The array's count is
-``drained`` of the last output tile.
+``drained`` is for the last K tile of an output tile: skew to the far corner, one cycle to read the buffer, the unit's
+latency, then one row of results a cycle. It and every ``_end`` name the first cycle after the event; terms of tiles
+that do not exist are 0. The array's count is ``drained`` of the last output tile.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ def tile_beats(k_beats: int, buffer_beats: int) -> Iterator[int]:
 
 
 def drain_cycles(rows: int, cols: int, latency: int) -> int:
-    """Return the cycles from an output tile's last beat at the edge buffers (not counted) to its last row of results."""
+    """Return the cycles from an output tile's last beat in the edge buffers (not counted) to its last row taken."""
     return (rows - 1) + (cols - 1) + 1 + latency + rows
 
 
@@ -74,8 +72,8 @@ def os_cycles(m: int, n: int, k_beats: int, rows: int, cols: int, buffer_beats: 
     Exactness
     ---------
     Equal to `os_cycles_stepwise` and to the counter in the RTL, for every shape. Within an output tile K tiles never
-    grow, so that loading one beat a cycle into the free bank is always done in time; only its first K tile can wait, and
-    only on the drain before it or, when the last K tile was so short that the banks freed late, on its own load. All
+    grow, so that loading one beat a cycle into the free bank is always done in time. Only its first K tile can wait: on
+    the drain before it or, when the K tile before was so short that its bank came free late, on its own load. All
     output tiles after the first thus take the same time.
 
     Examples

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import hwsim
 from hwsim import pe
 from hwsim.arch import load_machine
+from hwsim.files import replacing
 from hwsim.flow import simulate
 from hwsim.flow.cosim import cosim_dots
 from hwsim.flow.evaluate import WINDOW, Evaluation, evaluate, evaluation_windows, float_perplexity, text_windows
-from hwsim.flow.files import replacing
 from hwsim.flow.operands import directed, from_bundle
 from hwsim.flow.progress import Reporter
 from hwsim.flow.quantise import QuantisedNetwork, export_network, quantise_network

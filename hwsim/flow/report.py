@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hwsim.flow.files import replacing
+from hwsim.files import replacing
 
 Row = Mapping[str, Any]
 

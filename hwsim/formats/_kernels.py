@@ -72,9 +72,10 @@ def encode_blocks(
     """Encode rows of finite float32 into codes, scale codes and zero points.
 
     `element` is (is_float, bits, man_bits or qmin, bias or qmax, max_code, emax), `scale` is (man_bits, bias, max_code
-    after the cap). Quotients are formed in float64: numerator and denominator are exact there, a quotient that lies on
-    a rounding boundary is exact too, and no other comes so near to one that float64 could take it for it. So each
-    rounding sees the true quotient.
+    after the cap). Quotients are formed in float64: numerator and denominator are exact there (but for ``max - min``,
+    which is rounded where it needs more than 53 bits), a quotient that lies on a rounding boundary is exact too, and no
+    other comes so near to one that float64 could take it for it. So each rounding sees the true quotient. Where the
+    step of a block is 0, its codes are those of zeros.
     """
     is_float, bits, low, high, max_code, emax = element
     scale_man, scale_bias, scale_max = scale
@@ -101,7 +102,8 @@ def encode_blocks(
                     scale_code = float_code(spread / (level * tensor_scale), scale_man, scale_bias, scale_max)
                 step = float_value(scale_code, scale_man, scale_bias) * tensor_scale
                 if rule == RULE_RANGE and step > 0:
-                    zero = min(max(np.int64(np.rint(-np.float64(smallest) / step)), low), high)
+                    # clamped before the cast: under a saturated scale no integer holds the quotient
+                    zero = np.int64(min(max(np.rint(-np.float64(smallest) / step), np.float64(low)), np.float64(high)))
             scales[row, index] = scale_code
             zeros[row, index] = zero
             # 3. elements

@@ -12,16 +12,14 @@ tensor                  dtype, shape                content
 ======================  ==========================  =====================================================
 
 The metadata key ``hwsim`` holds JSON: bundle version, model, method, seed, source hash, the full rules of each format,
-``k`` (without padding) and ``k_padded`` of each layer, and the SHA-256 of every tensor.
+``k`` (without padding) and ``k_padded`` of each layer, and the SHA-256 of every tensor; ``hwsim_sha256`` holds the
+SHA-256 of that JSON.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import struct
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,11 +30,14 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from hwsim.files import replacing
 from hwsim.formats import registry
 from hwsim.formats.codec import Encoded
 from hwsim.formats.packing import pack, unpack
+from hwsim.formats.spec import BlockSpec
 
 VERSION = 1
+_OWN_KEYS = {"bundle_version", "formats", "layers", "sha256"}
 
 
 class BundleError(ValueError):
@@ -68,6 +69,12 @@ class Layer:
     reference: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
+        for role, encoded in (("weight", self.weight), ("activation", self.activation)):
+            if encoded is not None and (encoded.codes.ndim != 2 or encoded.axis not in (-1, 1)):
+                raise ValueError(
+                    f"layer {self.name}: {role} must be [rows, K] with blocks along its last axis, not "
+                    f"{list(encoded.codes.shape)} of axis {encoded.axis}"
+                )
         if not 1 <= self.k <= self.weight.k:
             raise ValueError(f"layer {self.name}: k = {self.k} must lie in 1 .. {self.weight.k} (k padded)")
         if self.activation is not None and self.activation.k != self.weight.k:
@@ -108,49 +115,34 @@ def write_bundle(path: str | Path, bundle: Bundle) -> None:
     Raises
     ------
     ValueError
-        When two layers share a name.
+        When two layers share a name, a format is not the catalogue's, or `meta` uses a key of ours.
     OSError
         When the folder cannot be written.
     """
-    path = Path(path)
+    if taken := sorted(_OWN_KEYS & set(bundle.meta)):
+        raise ValueError(f"{path}: meta key {taken[0]!r} is one that the bundle itself writes")
     tensors: dict[str, NDArray[Any]] = {}
-    layers = []
+    used: dict[str, BlockSpec] = {}
     for layer in bundle.layers:
         if f"{layer.name}/weight.codes" in tensors:
             raise ValueError(f"two layers of the bundle are called {layer.name!r}")
         for role, encoded in (("weight", layer.weight), ("activation", layer.activation)):
             if encoded is not None:
+                used[encoded.format.name] = _catalogued(encoded.format, layer.name)
                 tensors.update(_encoded_tensors(f"{layer.name}/{role}", encoded))
         if layer.reference is not None:
             tensors[f"{layer.name}/reference"] = np.ascontiguousarray(layer.reference)
-        layers.append(
-            {
-                "name": layer.name,
-                "k": layer.k,
-                "k_padded": layer.weight.k,
-                "weight": layer.weight.format.name,
-                "activation": layer.activation.format.name if layer.activation is not None else None,
-            }
-        )
-    used = {e.format.name: e.format for x in bundle.layers for e in (x.weight, x.activation) if e is not None}
-    meta = {
-        "bundle_version": VERSION,
-        **bundle.meta,
-        "formats": {name: spec.rules() for name, spec in used.items()},
-        "layers": layers,
-        "sha256": {name: _digest(tensor) for name, tensor in tensors.items()},
-    }
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        save_file(tensors, aside, metadata={"hwsim": json.dumps(meta)})
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(aside, 0o666 & ~umask)
-        os.replace(aside, path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
+    text = json.dumps(
+        {
+            "bundle_version": VERSION,
+            **bundle.meta,
+            "formats": {name: spec.rules() for name, spec in used.items()},
+            "layers": [_entry(layer) for layer in bundle.layers],
+            "sha256": {name: _digest(tensor) for name, tensor in tensors.items()},
+        }
+    )
+    with replacing(path) as aside:
+        save_file(tensors, aside, metadata={"hwsim": text, "hwsim_sha256": _text_digest(text)})
 
 
 def read_bundle(path: str | Path) -> Bundle:
@@ -165,26 +157,45 @@ def read_bundle(path: str | Path) -> Bundle:
     path = Path(path)
     try:
         with safe_open(str(path), framework="numpy") as file:
-            text = (file.metadata() or {}).get("hwsim")
-            if text is None:
-                raise BundleError(f"{path}: no metadata key 'hwsim'; this is not a bundle")
-            meta = json.loads(text)
-            if meta.get("bundle_version") != VERSION:
-                raise BundleError(
-                    f"{path}: bundle_version is {meta.get('bundle_version')!r}, this code reads {VERSION}"
-                )
+            own = file.metadata() or {}
             tensors = {}
             for name in file.keys():  # noqa: SIM118 - not a mapping
                 tensors[name] = file.get_tensor(name)
     except FileNotFoundError as error:
         raise BundleError(f"{path}: no such bundle") from error
-    except (SafetensorError, OSError, json.JSONDecodeError, struct.error) as error:
+    except (SafetensorError, OSError) as error:
         raise BundleError(f"{path}: not a readable bundle (truncated or altered): {error}") from error
-    _check_hashes(path, meta, tensors)
-    _check_rules(path, meta)
-    layers = tuple(_read_layer(path, entry, tensors) for entry in meta["layers"])
-    kept = {key: value for key, value in meta.items() if key not in ("bundle_version", "formats", "layers", "sha256")}
+    if "hwsim" not in own:
+        raise BundleError(f"{path}: no metadata key 'hwsim'; this is not a bundle")
+    try:
+        meta = json.loads(own["hwsim"])
+        if meta.get("bundle_version") != VERSION:
+            raise BundleError(f"{path}: bundle_version is {meta.get('bundle_version')!r}, this code reads {VERSION}")
+        _check_hashes(path, meta, tensors)
+        _check_rules(path, meta)
+        layers = tuple(_read_layer(path, entry, tensors) for entry in meta["layers"])
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise BundleError(f"{path}: metadata key 'hwsim' was altered: {type(error).__name__} {error}") from error
+    if _text_digest(own["hwsim"]) != own.get("hwsim_sha256"):  # last, so that the checks above name the key
+        raise BundleError(f"{path}: metadata key 'hwsim' was altered (its SHA-256 is not the recorded one)")
+    kept = {key: value for key, value in meta.items() if key not in _OWN_KEYS}
     return Bundle(layers, kept)
+
+
+def _catalogued(spec: BlockSpec, layer: str) -> BlockSpec:
+    if registry.get(spec.name) != spec:
+        raise ValueError(f"layer {layer}: {spec.name!r} is not the catalogue's format of that name")
+    return spec
+
+
+def _entry(layer: Layer) -> dict[str, Any]:
+    return {
+        "name": layer.name,
+        "k": layer.k,
+        "k_padded": layer.weight.k,
+        "weight": layer.weight.format.name,
+        "activation": layer.activation.format.name if layer.activation is not None else None,
+    }
 
 
 def _encoded_tensors(prefix: str, encoded: Encoded) -> dict[str, NDArray[Any]]:
@@ -205,6 +216,10 @@ def _digest(tensor: NDArray[Any]) -> str:
     return digest.hexdigest()
 
 
+def _text_digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _check_hashes(path: Path, meta: dict[str, Any], tensors: Mapping[str, NDArray[Any]]) -> None:
     expected = meta.get("sha256", {})
     if set(expected) != set(tensors):
@@ -216,7 +231,11 @@ def _check_hashes(path: Path, meta: dict[str, Any], tensors: Mapping[str, NDArra
 
 
 def _check_rules(path: Path, meta: dict[str, Any]) -> None:
-    for name, rules in meta.get("formats", {}).items():
+    formats = meta.get("formats", {})
+    used = {entry[role] for entry in meta["layers"] for role in ("weight", "activation") if entry[role]}
+    if missing := sorted(used - set(formats)):
+        raise BundleError(f"{path}: formats: the rules of {missing[0]} are missing")
+    for name, rules in formats.items():
         try:
             own = json.loads(json.dumps(registry.get(name).rules()))
         except ValueError as error:
@@ -231,13 +250,16 @@ def _check_rules(path: Path, meta: dict[str, Any]) -> None:
 def _read_layer(path: Path, entry: dict[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Layer:
     name = entry.get("name", "?")
     try:
-        return Layer(
+        layer = Layer(
             name,
             entry["k"],
             _read_encoded(f"{name}/weight", entry["weight"], tensors),
             _read_encoded(f"{name}/activation", entry["activation"], tensors) if entry["activation"] else None,
             tensors.get(f"{name}/reference"),
         )
+        if entry["k_padded"] != layer.weight.k:
+            raise ValueError(f"k_padded is {entry['k_padded']!r}, the codes have K = {layer.weight.k}")
+        return layer
     except KeyError as error:
         raise BundleError(f"{path}: layer {name}: key {error} is missing") from error
     except ValueError as error:

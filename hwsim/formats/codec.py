@@ -142,7 +142,9 @@ def encode(x: NDArray[np.float32], fmt: str | BlockSpec, axis: int = -1) -> Enco
     Exactness
     ---------
     Each scale and each element is the correctly rounded (half to even) value of the exact quotient that the rule of the
-    format names, saturated to the largest finite code.
+    format names, saturated to the largest finite code. Only the ``max - min`` of rule ``range`` is rounded to float64
+    first, where it needs more than 53 bits. A tensor scale is at least the smallest positive float32. A block whose
+    scale rounds to 0 gets the codes of zeros.
 
     Examples
     --------
@@ -207,7 +209,7 @@ def decode(encoded: Encoded) -> NDArray[np.float32]:
     Exactness
     ---------
     The product of element, block scale and tensor scale is exact, then rounded once to float32. A NaN scale code makes
-    its whole block NaN.
+    its whole block NaN, as does FP16's Inf.
     """
     from hwsim.formats import _kernels
 
@@ -256,8 +258,10 @@ def _tensor_scale(spec: BlockSpec, amax: float) -> np.float32 | None:
     if spec.tensor_scale == "none":
         return None
     assert spec.scale_cap is not None
-    # A tensor of zeros has no scale to find: 1 keeps the quotient 0/1 defined and decodes to exact zeros.
-    return np.float32(amax / (spec.scale_cap * spec.element.max_value)) if amax > 0 else np.float32(1.0)
+    if amax == 0:
+        return np.float32(1.0)  # a tensor of zeros has no scale to find; 0 / 1 is defined and decodes to exact zeros
+    # a positive tensor keeps a positive scale, however small
+    return max(np.float32(amax / (spec.scale_cap * spec.element.max_value)), np.finfo(np.float32).smallest_subnormal)
 
 
 def _max_scale_code(spec: BlockSpec) -> int:

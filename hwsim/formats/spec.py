@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal
 
 SpecialCodes = Literal["none", "ieee", "fn", "all_ones"]
@@ -170,6 +170,7 @@ class IntSpec:
 ElementSpec = FloatSpec | IntSpec
 
 
+@cache
 def integer_table(spec: ElementSpec) -> tuple[int, ...]:
     """Return the value of every code of an element as an integer, in units of ``2**-spec.frac_bits``.
 
@@ -250,6 +251,12 @@ class BlockSpec:
             raise ValueError(f"{where}: scale_rule 'floor' needs a float element and a power-of-two scale")
         if (self.tensor_scale == "none") != (self.scale_cap is None):
             raise ValueError(f"{where}: tensor_scale and scale_cap go together")
+        if self.scale_cap not in (None, self.scale.max_value):
+            raise ValueError(f"{where}: scale_cap must be {self.scale.max_value}, not {self.scale_cap}")
+        if self.element.bits > 8:
+            raise ValueError(f"{where}: an element code is one byte, {self.element.name} has {self.element.bits} bits")
+        if not getattr(self.element, "subnormals", True) or not (self.scale_rule == "floor" or self.scale.subnormals):
+            raise ValueError(f"{where}: elements, and scales of rule {self.scale_rule!r}, need subnormals (a zero)")
         # Decoding multiplies in float64; the product must be exact there before its one rounding to float32.
         significand = self.element.bits + self.scale.man_bits + 1 + (24 if self.tensor_scale != "none" else 0)
         assert significand <= 53, where

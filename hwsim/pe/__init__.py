@@ -79,8 +79,9 @@ def unit_for(weight: str | BlockSpec, name: str | None = None, lanes: int | None
         found.NAME: params for found in _units().values() if (params := found.params_for(weights, activations, lanes))
     }
     chosen = name if name is not None else next(iter(able), None)
-    if chosen is not None:
-        unit(chosen)
+    if chosen is None:
+        raise ValueError(f"no unit takes format {weights.name}; there are {', '.join(names()) or 'none'}")
+    unit(chosen)
     if chosen not in able:
         raise ValueError(
             f"unit {chosen!r} does not take format {weights.name}; units that do: {', '.join(able) or 'none'}"

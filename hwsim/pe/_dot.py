@@ -112,9 +112,9 @@ class DotSpec:
     @property
     def block_sum_bits(self) -> int:
         """Signed width that holds any block sum, zero point applied (`MAX_BEATS` beats when blocks have no length)."""
-        # |S - z sum(a)| <= sum |a| (|b| + z), at most twice the bound of one product
+        # S - z sum(a) = sum of a (b - z), and |b - z| <= max(b, z) for unsigned weights, which alone have zero points
         terms = self.lanes * (self.block_beats or MAX_BEATS)
-        return (terms * self.max_product * (2 if self.zero_bits else 1)).bit_length() + 1
+        return (terms * self.max_product).bit_length() + 1
 
     def layout(self) -> tuple[tuple[str, int, int], ...]:
         """Return the fields of a beat as (name, bits, count), in the order of the payload, least significant first."""
@@ -178,7 +178,8 @@ def reference(beats: Mapping[str, NDArray[np.integer]], spec: DotSpec) -> int:
 def dot_beats(a: Encoded, b: Encoded, m: int, n: int, spec: DotSpec) -> dict[str, NDArray[np.integer]]:
     """Return the beats of the dot product of row `m` of A and row `n` of B.
 
-    K is filled up to whole beats (and whole blocks) with zero codes: the hardware multiplies them, they add nothing.
+    K is filled up to whole beats with zero codes: the hardware multiplies them, they add nothing. (Blocks are whole
+    already, see `check_operands`.)
 
     Returns
     -------
@@ -187,10 +188,9 @@ def dot_beats(a: Encoded, b: Encoded, m: int, n: int, spec: DotSpec) -> dict[str
     """
     count = beats_per_dot(a.k, spec)
     fill = count * spec.lanes - a.k
-    zero_code = int(b.zeros[n, -1]) if b.zeros is not None else 0
     beats: dict[str, NDArray[np.integer]] = {
         "a": np.pad(a.codes[m], (0, fill)).reshape(count, spec.lanes),
-        "b": np.pad(b.codes[n], (0, fill), constant_values=zero_code).reshape(count, spec.lanes),
+        "b": np.pad(b.codes[n], (0, fill)).reshape(count, spec.lanes),
     }
     block = np.arange(count) // (spec.block_beats or count)
     if spec.a_scale:
@@ -247,8 +247,8 @@ def check_operands(a: Encoded, b: Encoded, spec: DotSpec, unit: str) -> None:
     """
     for side, operand, name, scale in (("A", a, spec.a_element, spec.a_scale), ("B", b, spec.b_element, spec.b_scale)):
         fmt = operand.format
-        if operand.codes.ndim != 2:
-            raise ValueError(f"{unit}: operand {side} must be [rows, K], not {operand.codes.shape}")
+        if operand.codes.ndim != 2 or operand.codes.shape[0] < 1:
+            raise ValueError(f"{unit}: operand {side} must be [rows >= 1, K], not {operand.codes.shape}")
         if fmt.element.name != name:
             raise ValueError(f"{unit}: operand {side} has elements {fmt.element.name}, the unit takes {name}")
         if scale is not None and fmt.scale.name != scale:
@@ -293,7 +293,7 @@ def gemm(a: Encoded, b: Encoded, spec: DotSpec, unit: str) -> NDArray[np.float32
     if spec.a_scale is None and spec.b_scale is None and spec.zero_bits == 0 and spec.block_beats == 0:
         kernels.integer_gemm(a_table[a.codes], b.codes, b_table, spec.max_product, a_out, b_out, out)
         return out
-    if block * spec.max_product * (2 if spec.zero_bits else 1) >= 1 << 24:
+    if block * spec.max_product >= 1 << 24:
         raise ValueError(f"{unit}: a block of {block} can sum beyond 2**24, where float32 sums are no longer exact")
     kernels.block_gemm(
         a_table[a.codes],

@@ -175,7 +175,7 @@ def _product_is_exact(a_scales: NDArray[np.float64], b_scales: NDArray[np.float6
     largest = np.abs(a_scales).max() * np.abs(b_scales).max()
     smallest = _least(a_scales) * _least(b_scales)
     # NaN compares false
-    return bool(largest < 2.0**127 and smallest >= 2.0**-126 and _least(a_scales) >= 2.0**-126)
+    return bool(largest < 2.0**127 and smallest >= 2.0**-126)
 
 
 def _least(scales: NDArray[np.float64]) -> float:

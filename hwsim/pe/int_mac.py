@@ -1,6 +1,7 @@
-"""`int_mac`: integer multiply-accumulate with an exact INT32 group sum, scaled into FP32 inside the unit.
+"""`int_mac`: integer multiply-accumulate with an exact group sum, scaled into FP32 inside the unit.
 
-INT8 activations (one FP32 scale a row) meet INT8 or INT4 weights. With `scale` None the group is the whole dot product:
+INT8 activations (one FP32 scale a row) meet INT8 or INT4 weights. The sum of a group of up to 2**31 / 2**14 products
+fits 32 bits. With `block` 0 the group is the whole dot product (its sum is as wide as `MAX_BEATS` beats need):
 the sum is exact, is rounded once to FP32, and then takes the scale of its row and of its column. With FP16 group scales
 each group's sum enters the FP32 accumulator as ``acc = RNE(acc + S * scale)``, zero points applied to the sum
 (``S - zero * sum(a)``), and the result takes the scale of its activation row.
@@ -60,7 +61,8 @@ class Params:
             raise ValueError(f"{NAME}: lanes must be a positive integer, not {self.lanes!r}")
         if self.block < 0 or self.block % self.lanes:
             raise ValueError(f"{NAME}: block must be 0 or a multiple of lanes = {self.lanes}, not {self.block}")
-        assert self.datapath.block_sum_bits <= 32 or not self.block
+        if self.datapath.block_sum_bits > 32 and self.block:
+            raise ValueError(f"{NAME}: the sum of a block of {self.block} does not fit 32 bits; take a shorter block")
 
     @cached_property
     def datapath(self) -> _dot.DotSpec:

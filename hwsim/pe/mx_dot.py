@@ -61,6 +61,7 @@ class Params:
             raise ValueError(f"{NAME}: lanes must be a positive integer, not {self.lanes!r}")
         if self.block < 1 or self.block % self.lanes:
             raise ValueError(f"{NAME}: block must be a multiple of lanes = {self.lanes}, not {self.block}")
+        _ = self.datapath  # checks the bounds of lanes and of beats a block
 
     @cached_property
     def datapath(self) -> _dot.DotSpec:

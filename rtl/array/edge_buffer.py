@@ -7,8 +7,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from rtl.array.layout import array_layout
 from hwsim.pe._dot import DotSpec
+from rtl.array.layout import array_layout
 
 
 class EdgeBuffer(wiring.Component):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from amaranth.hdl import Cat, Elaboratable, Module, Signal, Value
@@ -86,7 +87,7 @@ class SystolicArray(wiring.Component):
                 first.valid.eq(_delay(m, edge.valid, row, f"valid_{row}")),
                 first.last.eq(_delay(m, edge.last, row, f"last_{row}")),
             ]
-            for left, right in zip(line, line[1:], strict=False):
+            for left, right in pairwise(line):
                 m.d.comb += [
                     right.a.eq(left.a_right),
                     right.valid.eq(left.valid_right),
@@ -94,7 +95,7 @@ class SystolicArray(wiring.Component):
                 ]
         for col in range(self.cols):
             m.d.comb += units[0][col].b.eq(_delay(m, edge.cols[col], col, f"col_{col}"))
-            for upper, lower in zip(units, units[1:], strict=False):
+            for upper, lower in pairwise(units):
                 m.d.comb += lower[col].b.eq(upper[col].b_down)
 
     def _drain(self, m: Module, edge: EdgeBuffer, units: list[list[ArrayUnit]]) -> None:

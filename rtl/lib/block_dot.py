@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from hwsim.formats import FloatSpec, element
 from hwsim.pe._dot import MAX_BEATS, DotSpec
 from rtl.lib.adder_tree import adder_tree
-from rtl.lib.beat import beat_layout
+from rtl.lib.beat import LANE_FIELDS, beat_layout
 from rtl.lib.element_decoder import decode_element
 from rtl.lib.fp32_fused_add import Fp32FusedAdd
 from rtl.lib.fp32_mul import Fp32Mul
@@ -86,7 +86,7 @@ class BlockDot(wiring.Component):
     valid : In(1)
         There is a beat.
     beat : In(beat_layout(spec))
-        Block scales and zero point count at the last beat of a block, output scales at the last beat of the dot product.
+        Block scales and zero point count at the last beat of a block, output scales at that of the dot product.
     out_valid : Out(1)
         ``y`` is the result of a dot product: ``spec.latency`` enabled cycles after its ``last`` beat.
     y : Out(32)
@@ -157,16 +157,15 @@ class BlockDot(wiring.Component):
             with m.If(self.en & self.valid):
                 m.d.sync += position.eq(Mux(block_end, 0, position + 1))
 
-        names = [name for name, _, count in spec.layout() if name not in ("a", "b")]
-        sideband = {name: Value.cast(beat[name]) for name in names}
-        return self._register(m, "p", {"valid": self.valid, "block_end": block_end, **sums, **sideband})
+        sideband = {name: Value.cast(beat[name]) for name, _, _ in spec.layout() if name not in LANE_FIELDS}
+        return self._register(m, "p", {"valid": self.valid, "block_end": block_end} | sums | sideband)
 
     def _sum_block(self, m: Module, beat: Registers) -> Registers:
         """Stage B: exact sum over the block's beats, and the product of its scales; valid at the end of a block."""
         spans = {"beat_sum": self.spans.block_sum, "a_sum": self.spans.block_a_sum}
         sums = {name: _signal(span, f"next_block_{name}") for name, span in spans.items() if name in beat}
         sideband = {name: beat[name] for name in ("b_zero", "a_out", "b_out", "last") if name in beat}
-        values = {"valid": beat["valid"] & beat["block_end"], **sums, **self._scale_product(m, beat), **sideband}
+        values = {"valid": beat["valid"] & beat["block_end"]} | sums | self._scale_product(m, beat) | sideband
         block = self._register(m, "b", values)
 
         fresh = Signal(init=1)  # the next beat begins a block
@@ -197,7 +196,7 @@ class BlockDot(wiring.Component):
         if bound > 1:  # powers of two have nothing but an exponent
             product["significand"] = _signal((-bound, bound), "scale_significand")
             m.d.comb += product["significand"].eq(significand)
-        return {**product, "scale_is_nan": is_nan}
+        return product | {"scale_is_nan": is_nan}
 
     def _accumulate(self, m: Module, block: Registers) -> Registers:
         """Stage A: the accumulator; valid after the last block."""
@@ -219,12 +218,12 @@ class BlockDot(wiring.Component):
             m.d.sync += [accumulator.eq(add.result), fresh.eq(block["last"])]
 
         sideband = {name: block[name] for name in ("a_out", "b_out") if name in block}
-        result = self._register(m, "acc", {"valid": block["valid"] & block["last"], **sideband})
-        return {**result, "y": accumulator}
+        result = self._register(m, "acc", {"valid": block["valid"] & block["last"]} | sideband)
+        return result | {"y": accumulator}
 
     def _scale(self, m: Module, result: Registers, side: str) -> Registers:
         """Multiply the result by one output scale."""
         m.submodules[f"{side}_mul"] = multiply = Fp32Mul()
         m.d.comb += [multiply.x.eq(result["y"]), multiply.y.eq(result[side])]
         later = {name: register for name, register in result.items() if name not in ("y", side)}
-        return self._register(m, side, {**later, "y": multiply.result})
+        return self._register(m, side, later | {"y": multiply.result})

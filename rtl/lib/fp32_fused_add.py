@@ -12,11 +12,11 @@ from rtl.lib.normalise import Normalise
 from rtl.lib.shift_sticky import ShiftRightSticky
 
 GUARD_BITS = 3
-"""Bits kept under the smaller addend. The larger one is normalised, or is a subnormal whose grid lies far above.
+"""Bits kept under the smaller addend: one for a lost leading bit, one for the half quantum, one for the sticky bit.
 
-An exact sum loses at most one leading bit when the smaller addend is shifted by two or more (by less, nothing falls out
-of three bits). The half quantum of a 24-bit result then still weighs at least two sticky bits, as `ShiftRightSticky` asks:
-one bit for the lost leading bit, one for the half quantum, one for the sticky bit itself.
+Shifted by three or less, the smaller addend loses nothing. Shifted by more, it can take at most one leading bit from
+the larger one, which is normalised; the half quantum of a 24-bit result then still weighs twice the sticky bit, as
+`ShiftRightSticky` asks. (A subnormal accumulator is not normalised, but its own last place is the result's quantum.)
 """
 
 
@@ -63,7 +63,8 @@ class Fp32FusedAdd(wiring.Component):
             {
                 "acc": In(32),
                 "addend": In(range(-max_magnitude, max_magnitude + 1)),
-                "exponent": In(range(min_exponent, max_exponent + 1)),
+                # at least one bit: Verilog has no ports of none
+                "exponent": In(range(min_exponent, max(max_exponent, min_exponent + 1) + 1)),
                 "addend_is_nan": In(1),
                 "result": Out(32),
             }

@@ -31,9 +31,8 @@ class Fp32Round(wiring.Component):
     exponent : In(signed)
         Weight of the significand's top bit, as a power of two.
     significand : In(width)
-        Need not be normalised. Its lowest bit may be sticky (see `ShiftRightSticky`) wherever the bits above it hold
-        a half quantum of the result: always, if the leading one is within the top ``width - 25`` bits, or if
-        ``exponent <= -126``.
+        Need not be normalised. Its lowest bit may be sticky (see `ShiftRightSticky`) if it weighs less than half of
+        the result's last place.
     result : Out(32)
         FP32 bits; a zero significand gives a zero of the given sign. Never NaN.
 
@@ -93,7 +92,7 @@ class Fp32Round(wiring.Component):
         m.d.comb += [
             leading.value.eq(self.significand),
             room.eq(self.exponent - MIN_EXPONENT),  # left shifts that bring the top bit's weight to 2^-126
-            left.eq(Mux(leading.count < room, leading.count, Mux(room < 0, 0, room))),
+            left.eq(Mux(leading.count < room, leading.count, room)),
             aligned.eq(self.significand << left),
         ]
         if self.min_exponent < MIN_EXPONENT:

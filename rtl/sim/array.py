@@ -18,15 +18,12 @@ from rtl.array.systolic import SystolicArray
 from rtl.lib.beat import side_layout
 from rtl.sim.job import ALWAYS, I_READY, I_VALID, O_READY, O_VALID, Pass, Record, Willing
 from rtl.sim.payload import Beats, field_bits
-from rtl.sim.session import Session
 from rtl.sim.simulators import find_simulator
-from rtl.sim.stalls import draw_willing
+from rtl.sim.stalls import draw_stalls, patience_cycles
+from rtl.sim.testbench import Testbench
 from rtl.sim.verilog import cache_folder, write_verilog
 
 _FLOAT32_ONE = 0x3F800000
-_PATTERN_CYCLES = 1 << 12
-_PATIENCE_CYCLES = 4096
-_STALL_FACTOR = 16
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class ArrayResult:
     ----------
     m, n, k_beats : int
     vectors, mismatches : int
-        Results compared, in the unstalled and the stalled run, and those with other bits, or missing.
+        Results compared, in the unstalled and the stalled run, and those with other bits, missing, or not asked for.
     cycles, model_cycles : int
         The array's own counter after the unstalled run, and `hwsim.arch.systolic_timing.os_cycles`.
     observed_cycles : int
@@ -117,25 +114,25 @@ def cosim_array(
     simulator = find_simulator(engine)
     array = SystolicArray(params, rows, cols, buffer_beats)
     streams = [pack_gemm(gemm, array) for gemm in gemms]
-    session = Session(simulator, write_verilog(array), np.concatenate(streams))
+    testbench = Testbench(simulator, write_verilog(array), np.concatenate(streams))
     generator = np.random.default_rng(seed)
     passes: list[tuple[Pass, Willing]] = []
     starts = np.cumsum([0, *map(len, streams)]).tolist()
     for gemm, first, end in zip(gemms, starts, starts[1:], strict=False):
         outputs = rows * output_tiles(gemm, rows, cols)
-        plan = Pass(
-            first, end, outputs, _STALL_FACTOR * (end - first + outputs) + _PATIENCE_CYCLES, observe=("cycles",)
-        )
+        # draining keeps the input waiting, so there is more to be patient with than beats
+        busy = end - first + outputs * (rows + cols + array.spec.latency)
+        plan = Pass(first, end, outputs, patience_cycles(busy), observe=("cycles",))
         passes.append((plan, ALWAYS))
         if stalls:
-            passes.append((plan, Willing(*(draw_willing(generator, _PATTERN_CYCLES) for _ in range(2)))))
-    records = session.simulate(passes)
+            passes.append((plan, draw_stalls(generator)))
+    records = testbench.simulate(passes)
     each = 2 if stalls else 1
     results = []
     for number, gemm in enumerate(gemms):
         part = slice(each * number, each * (number + 1))
         target = (waveform_dir or cache_folder("waveforms")) / f"array-{rows}x{cols}-seed{seed}-gemm{number}"
-        results.append(_judge(session, array, gemm, passes[part], records[part], target))
+        results.append(_judge(testbench, array, gemm, passes[part], records[part], target))
     return results
 
 
@@ -190,7 +187,7 @@ def _one(spec: DotSpec, name: str) -> int:
 
 
 def _judge(
-    session: Session,
+    testbench: Testbench,
     array: SystolicArray,
     gemm: Gemm,
     passes: Sequence[tuple[Pass, Willing]],
@@ -200,7 +197,9 @@ def _judge(
     """Compare one product's runs; leave a waveform of the first that fails."""
     m, n, k_beats = gemm.shape
     found = [_results(record, gemm, array) for record in records]
-    wrong = [int((results != gemm.expected).sum()) for results in found]
+    due = array.rows * output_tiles(gemm, array.rows, array.cols)
+    surplus = [max(len(_rows_taken(record)) - due, 0) * array.cols for record in records]
+    wrong = [int((results != gemm.expected).sum()) + extra for results, extra in zip(found, surplus, strict=True)]
     trace = records[0].trace
     taken_in = np.flatnonzero((trace & (I_VALID | I_READY)) == (I_VALID | I_READY))
     taken_out = np.flatnonzero((trace & (O_VALID | O_READY)) == (O_VALID | O_READY))
@@ -210,17 +209,15 @@ def _judge(
     bad = next((number for number, count in enumerate(wrong) if count), None if cycles == model == observed else 0)
     waveform = None
     if bad is not None:
-        waveform = session.keep_waveform(*passes[bad], len(records[bad].trace), target)
+        waveform = testbench.keep_waveform(*passes[bad], len(records[bad].trace), target)
     return ArrayResult(m, n, k_beats, len(found) * m * n, sum(wrong), cycles, model, observed, waveform)
 
 
 def _results(record: Record, gemm: Gemm, array: SystolicArray) -> NDArray[np.int64]:
     """Put the rows that left the array into the product's shape, int64 [M, N]; -1 where none came."""
     m, n, _ = gemm.shape
-    valid = (record.trace[(record.trace & O_VALID) != 0] & O_READY) != 0
-    lines = record.payloads[valid].copy().view("<u4")
     results = np.full((m + -m % array.rows, n + -n % array.cols), -1, np.int64)
-    place = iter(lines)
+    place = iter(_rows_taken(record))
     for i in range(0, m, array.rows):
         for j in range(0, n, array.cols):
             for row in range(array.rows):
@@ -228,3 +225,9 @@ def _results(record: Record, gemm: Gemm, array: SystolicArray) -> NDArray[np.int
                 if line is not None:
                     results[i + row, j : j + array.cols] = line
     return results[:m, :n]
+
+
+def _rows_taken(record: Record) -> NDArray[np.uint32]:
+    """Return the rows that left the array, uint32 [rows taken, cols]."""
+    taken = (record.trace[(record.trace & O_VALID) != 0] & O_READY) != 0
+    return record.payloads[taken].copy().view("<u4")

@@ -85,8 +85,9 @@ async def _run(dut: Any, plan: Pass, willing: Willing, beats: list[int]) -> Reco
         if idle > _IDLE_CYCLES and cycle > (plan.reset_cycle or 0):
             break
     width = -(-len(o_payload) // 8)
+    packed = b"".join(word.to_bytes(width, "little") for word in payloads)
     return Record(
         trace=np.array(trace, np.uint8),
-        payloads=np.frombuffer(b"".join(word.to_bytes(width, "little") for word in payloads), np.uint8).reshape(-1, width),
+        payloads=np.frombuffer(packed, np.uint8).reshape(-1, width),
         observed=np.array([int(getattr(dut, name).value) for name in plan.observe], np.int64),
     )

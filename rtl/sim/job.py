@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +80,7 @@ class Record:
 
 def write_job(folder: Path, payloads: NDArray[np.uint8], passes: Sequence[tuple[Pass, Willing]]) -> None:
     """Write a job: packed payloads (uint8 [beats, bytes], least significant byte first) and the passes over them."""
-    arrays = {"payloads": payloads}
+    arrays: dict[str, Any] = {"payloads": payloads}
     for number, (_, willing) in enumerate(passes):
         arrays |= {f"offer_{number}": willing.offer, f"take_{number}": willing.take}
     np.savez(folder / _ARRAYS, **arrays)
@@ -96,7 +97,7 @@ def read_job(folder: Path) -> tuple[NDArray[np.uint8], list[tuple[Pass, Willing]
 
 def write_records(folder: Path, records: Sequence[Record]) -> None:
     """Write what happened in each pass."""
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for number, record in enumerate(records):
         arrays |= {f"{field.name}_{number}": getattr(record, field.name) for field in fields(Record)}
     np.savez(folder / _RECORD, **arrays)

@@ -33,8 +33,8 @@ class Mismatch:
     found: int | None
 
     def __str__(self) -> str:
-        show = "none" if self.expected is None else f"{self.expected:#x}", "none" if self.found is None else f"{self.found:#x}"
-        return f"cycle {self.cycle}, dot product {self.vector}: {self.what} should be {show[0]}, is {show[1]}"
+        expected, found = ("none" if bits is None else f"{bits:#x}" for bits in (self.expected, self.found))
+        return f"cycle {self.cycle}, dot product {self.vector}: {self.what} should be {expected}, is {found}"
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,8 @@ def field_bits(beats: Beats, layout: data.StructLayout) -> NDArray[np.uint8]:
             raise ValueError(f"field {name!r} has {values.shape[1]} values a beat; the unit takes {count}")
         if values.min() < 0 or values.max() >> bits:
             raise ValueError(f"field {name!r} holds {values.min()} to {values.max()}; its codes have {bits} bits")
-        columns.append(((values[:, :, None] >> np.arange(bits)) & 1).astype(np.uint8).reshape(len(values), count * bits))
+        split = ((values[:, :, None] >> np.arange(bits)) & 1).astype(np.uint8)
+        columns.append(split.reshape(len(values), count * bits))
     return np.concatenate(columns, axis=1)
 
 

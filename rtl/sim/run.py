@@ -16,16 +16,12 @@ from rtl.pe import component
 from rtl.sim.job import ALWAYS, Pass, Willing
 from rtl.sim.judge import Verdict, judge
 from rtl.sim.payload import pack_beats
-from rtl.sim.session import Session
 from rtl.sim.simulators import find_simulator
-from rtl.sim.stalls import draw_willing
+from rtl.sim.stalls import draw_stalls, patience_cycles
+from rtl.sim.testbench import Testbench
 from rtl.sim.verilog import cache_folder, write_verilog
 
 PASS_NAMES = ("unstalled", "stalled", "reset in mid-stream")
-_PATTERN_CYCLES = 1 << 14
-"""Length of a stall pattern before it repeats."""
-_STALL_FACTOR, _PATIENCE_CYCLES = 16, 4096
-"""A stalled stream that takes this many cycles a beat, and these on top, has hung: patterns are willing 1 in 2."""
 _RESET_BEATS = 512
 """Beats, about, of the pass with a reset in mid-stream."""
 
@@ -115,7 +111,7 @@ def cosim(
 
     Hardware
     --------
-    The handshake must equal, in every cycle, that of :class:`hwsim.pe.timing.StallPipe` stepped with the recorded trace.
+    In every cycle the handshake must equal that of :class:`hwsim.pe.timing.StallPipe` stepped with the recorded trace.
     """
     if len(dots) == 0 or len(dots) != len(expected_bits):
         raise ValueError(
@@ -123,18 +119,18 @@ def cosim(
         )
     simulator = find_simulator(engine)
     unit = component(unit_name)(params)
-    session = Session(simulator, write_verilog(unit), pack_beats(dots, unit.i.payload.shape()))
+    testbench = Testbench(simulator, write_verilog(unit), pack_beats(dots, unit.i.payload.shape()))
     lengths = [len(dot["last"]) for dot in dots]
     ends = (np.cumsum(lengths) - 1).tolist()
     expected = [int(bits) for bits in expected_bits]
     latency = params.datapath.latency
     passes = plan_passes(ends, seed, stalls=stalls)
     start = time.perf_counter()
-    records = session.simulate(passes)
+    records = testbench.simulate(passes)
     run_s = time.perf_counter() - start
     verdicts = [judge(record, plan, ends, expected, latency) for record, (plan, _) in zip(records, passes, strict=True)]
     target = (waveform_dir or cache_folder("waveforms")) / f"{unit_name}-seed{seed}"
-    first_mismatch, waveform = _report(session, passes, verdicts, target)
+    first_mismatch, waveform = _report(testbench, passes, verdicts, target)
     late = verdicts[0].cycles != unstalled_cycles(lengths, latency)
     return CosimResult(
         vectors=sum(verdict.vectors for verdict in verdicts),
@@ -163,15 +159,10 @@ def plan_passes(ends: Sequence[int], seed: int, *, stalls: bool) -> list[tuple[P
         Whether there is more than the unstalled pass.
     """
     beats = ends[-1] + 1
-    passes = [(Pass(0, beats, len(ends), max_cycles=beats + _PATIENCE_CYCLES), ALWAYS)]
+    whole = Pass(first=0, end=beats, outputs=len(ends), max_cycles=patience_cycles(beats))
     if not stalls:
-        return passes
+        return [(whole, ALWAYS)]
     generator = np.random.default_rng(seed)
-
-    def willing() -> Willing:
-        return Willing(*(draw_willing(generator, _PATTERN_CYCLES) for _ in range(2)))
-
-    passes.append((Pass(0, beats, len(ends), max_cycles=_STALL_FACTOR * beats + _PATIENCE_CYCLES), willing()))
     # after the reset the stream goes on with any dot product, so that a partial sum left behind would show
     count = int(np.searchsorted(ends, min(_RESET_BEATS, beats) - 1)) + 1
     beats = ends[count - 1] + 1
@@ -180,20 +171,20 @@ def plan_passes(ends: Sequence[int], seed: int, *, stalls: bool) -> list[tuple[P
         first=0,
         end=beats,
         outputs=count - resume,
-        max_cycles=2 * _STALL_FACTOR * beats + _PATIENCE_CYCLES,
+        max_cycles=patience_cycles(2 * beats),
         reset_cycle=int(generator.integers(2, beats + 8)),
         resume=ends[resume - 1] + 1 if resume else 0,
     )
-    return [*passes, (reset, willing())]
+    return [(whole, ALWAYS), (whole, draw_stalls(generator)), (reset, draw_stalls(generator))]
 
 
 def _report(
-    session: Session, passes: Sequence[tuple[Pass, Willing]], verdicts: Sequence[Verdict], target: Path
+    testbench: Testbench, passes: Sequence[tuple[Pass, Willing]], verdicts: Sequence[Verdict], target: Path
 ) -> tuple[str | None, Path | None]:
     """Describe the first mismatch and leave a waveform of it; (None, None) if there is none."""
     for name, (plan, willing), verdict in zip(PASS_NAMES, passes, verdicts, strict=False):
         first = verdict.first
         if first is not None:
-            waveform = session.keep_waveform(plan, willing, first.cycle, target)
+            waveform = testbench.keep_waveform(plan, willing, first.cycle, target)
             return f"{name} pass, {first}", waveform
     return None, None

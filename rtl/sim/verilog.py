@@ -52,6 +52,7 @@ def write_verilog(component: wiring.Component) -> Path:
         done = subprocess.run(command, cwd=aside, capture_output=True, text=True, check=False)
         written = Path(aside) / f"{name}.v"
         if done.returncode != 0 or not written.exists():
-            raise RuntimeError(f"Yosys could not write Verilog for {type(component).__name__}: {done.stderr or done.stdout}")
+            output = done.stderr or done.stdout
+            raise RuntimeError(f"Yosys could not write Verilog for {type(component).__name__}: {output}")
         os.replace(written, target)
     return target

@@ -11,7 +11,7 @@ from hwsim.pe._dot import DotSpec
 Beats = dict[str, NDArray[np.integer]]
 
 PROFILES = ("plain", "wide", "near", "sparse", "extreme", "cancelling")
-"""``plain``: scales within a few powers of two of 1, as real layers have. ``wide``: every code of a scale, NaN included.
+"""``plain``: scales within some powers of two of 1, as real layers have. ``wide``: every code of a scale, NaN too.
 ``near``: all scales and elements small, so that sums meet subnormals. ``sparse``: mostly zero elements and blocks.
 ``extreme``: the elements of largest magnitude. ``cancelling``: every second block is the first one with b negated."""
 
@@ -25,8 +25,8 @@ def draw_dot(spec: DotSpec, beats: int, profile: str, generator: np.random.Gener
     for side, name in (("a_scale", spec.a_scale), ("b_scale", spec.b_scale)):
         if name is not None:
             dot[side] = _scales(element(name), count, profile, generator)
-    if spec.zero_bits:
-        dot["b_zero"] = generator.integers(0, 1 << spec.zero_bits, count)
+    if spec.zero_bits:  # one a block
+        dot["b_zero"] = np.repeat(generator.integers(0, 1 << spec.zero_bits, count // block), block)
     for side, there in (("a_out", spec.a_out), ("b_out", spec.b_out)):
         if there:
             dot[side] = np.full(count, _float32(profile, generator), np.uint32)

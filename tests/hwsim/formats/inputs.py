@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 
@@ -67,9 +68,9 @@ def element_ties(spec: BlockSpec, rng: np.random.Generator) -> np.ndarray:
     The ends of each block pin its scale, so the boundaries are those of the scale that the oracle gives the block.
     """
     levels = oracle.levels(spec.element)
-    zero = len(levels) // 2 if spec.zero_point != "none" else 0
+    zero = len(levels) // 2 - 1 if spec.zero_point != "none" else 0  # odd: ties tell where it is added
     block = width(spec) // (2 if spec.block_size else 1)
-    middles = [(a + b) / 2 - zero for a, b in zip(levels, levels[1:], strict=False)]
+    middles = [(a + b) / 2 - zero for a, b in pairwise(levels)]
     ends = [levels[-1] - zero, levels[0] - zero]
     blocks, second = [], None
     if spec.tensor_scale != "none":  # one value that makes the second-level scale exactly one

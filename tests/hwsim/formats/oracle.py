@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -60,7 +60,7 @@ def value(spec: ElementSpec, code: int) -> Fraction | str:
     return -magnitude if sign else magnitude
 
 
-@lru_cache(maxsize=None)
+@cache
 def _positive(spec: FloatSpec) -> tuple[tuple[Fraction, int], ...]:
     """Finite non-negative (value, code) in ascending order, found by looking at every code."""
     codes = range(1 << (spec.exp_bits + spec.man_bits))
@@ -130,12 +130,13 @@ class Block:
 
 
 def tensor_scale(spec: BlockSpec, bits: np.ndarray) -> int | None:
-    """Return the float32 bits of the second-level scale of a whole tensor; 1.0 where none can be formed."""
+    """Return the float32 bits of the second-level scale of a whole tensor: 1.0 for zeros, never zero for others."""
     if spec.tensor_scale == "none":
         return None
     amax = max(abs(float32_value(int(b))) for b in bits.ravel())
-    scale = float32_bits(amax / (Fraction(spec.scale_cap) * levels(spec.element)[-1]))
-    return scale if scale else float32_bits(Fraction(1))
+    if amax == 0:
+        return float32_bits(Fraction(1))
+    return max(float32_bits(amax / (Fraction(spec.scale_cap) * levels(spec.element)[-1])), 1)
 
 
 def encode_block(spec: BlockSpec, bits: list[int], scale_bits: int | None) -> Block:
@@ -152,7 +153,8 @@ def encode_block(spec: BlockSpec, bits: list[int], scale_bits: int | None) -> Bl
         scale, step = exponent + spec.scale.bias, power(exponent)
     else:
         low, high = min(*values, 0), max(*values, 0)
-        spread = high - low if spec.scale_rule == "range" else top
+        # the one inexact step that the format's text admits: max - min is a float64
+        spread = Fraction(float(high - low)) if spec.scale_rule == "range" else top
         scale = nearest(spec.scale, spread / (levels(element)[-1] * second))
         worth = value(spec.scale, scale)
         assert isinstance(worth, Fraction)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -22,7 +23,10 @@ def expected(x: np.ndarray, spec: BlockSpec) -> tuple[list[list[int]], list[list
     block = spec.block_size or x.shape[1]
     bits = np.ascontiguousarray(x).view(np.uint32)
     second = oracle.tensor_scale(spec, bits)
-    rows = [[oracle.encode_block(spec, row[i : i + block].tolist(), second) for i in range(0, len(row), block)] for row in bits]
+    rows = [
+        [oracle.encode_block(spec, row[i : i + block].tolist(), second) for i in range(0, len(row), block)]
+        for row in bits
+    ]
     return (
         [[code for b in row for code in b.codes] for row in rows],
         [[b.scale for b in row] for row in rows],
@@ -59,7 +63,7 @@ def test_tie_inputs_really_hold_ties(name: str) -> None:
     block = spec.block_size or x.shape[1]
     second = oracle.tensor_scale(spec, x.view(np.uint32))
     levels = oracle.levels(spec.element)
-    middles = {(a + b) / 2 for a, b in zip(levels, levels[1:], strict=False)}
+    middles = {(a + b) / 2 for a, b in pairwise(levels)}
     hits = set()
     for piece in x.reshape(-1, block):
         found = oracle.encode_block(spec, piece.view(np.uint32).tolist(), second)
@@ -95,13 +99,13 @@ def test_one_sided_ranges_keep_zero_exact_for_asymmetric_int4() -> None:
         assert decode(encoded)[0, 7] == 0.0
 
 
-def test_the_range_of_a_block_is_rounded_only_once() -> None:
-    """15 * (1 + 2**-11) alone is a scale tie, to even 1.0; the slightest negative value lifts it over the tie."""
-    x = np.zeros((2, 128), np.float32)
+def test_the_range_of_a_block_is_a_float64() -> None:
+    """15 * (1 + 2**-11) alone is a scale tie, to even 1.0; a negative value beside it decides."""
+    x = np.zeros((3, 128), np.float32)
     x[:, 0] = 15 * (1 + 2**-11)
-    x[1, 1] = -(2.0**-60)
+    x[1, 1], x[2, 1] = -(2.0**-40), -(2.0**-60)
     encoded = check(x, get("int4_g128_asym"))
-    assert encoded.scales.tolist() == [[0x3C00], [0x3C01]]
+    assert encoded.scales.tolist() == [[0x3C00], [0x3C01], [0x3C00]]
 
 
 def test_e2m1_ties_go_to_the_even_code() -> None:
@@ -128,7 +132,7 @@ def test_nvfp4_is_the_exact_rational_recipe() -> None:
 
 
 def test_mxfp4_agrees_with_gfloat_on_float64_copies() -> None:
-    """gfloat takes floor(log2) in float64, exact for float32 values; it loses the sign of zeros in no case drawn here."""
+    """gfloat takes floor(log2) in float64, which is right for every float32; zero blocks it scales as we do."""
     gfloat = pytest.importorskip("gfloat")
     formats = pytest.importorskip("gfloat.formats")
     info = formats.format_info_mxfp4_e2m1
@@ -150,7 +154,7 @@ def test_the_exponent_below_a_power_of_two_is_not_rounded_up(exponent: int) -> N
     assert scales == [max(exponent - 3 + 127, 0), max(exponent - 2 + 127, 0)]
 
 
-@lru_cache(maxsize=None)
+@cache
 def random_codes(name: str) -> Encoded:
     """Return legal random codes that no encoder would choose together: every code, every scale code but Inf."""
     spec, rng = get(name), np.random.default_rng(17)
@@ -259,7 +263,7 @@ def test_mxfp4_is_idempotent_on_any_input(kind: str) -> None:
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.floats(2.0**-80, 2.0**80, width=32), st.lists(st.floats(-1, 1, width=32), min_size=2, max_size=14))
 @pytest.mark.parametrize("name", names())
 def test_order_is_kept_within_a_block(name: str, top: float, parts: list[float]) -> None:
@@ -270,7 +274,7 @@ def test_order_is_kept_within_a_block(name: str, top: float, parts: list[float])
     assert (np.diff(y) >= 0).all()
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.lists(st.floats(0.0625, 1024, width=32), min_size=32, max_size=32), st.integers(-110, 110))
 def test_mxfp4_follows_a_power_of_two_with_its_scale_alone(values: list[float], shift: int) -> None:
     x = np.array(values, np.float32) * np.tile([1, -1], 16).astype(np.float32)
@@ -279,7 +283,7 @@ def test_mxfp4_follows_a_power_of_two_with_its_scale_alone(values: list[float], 
     assert shifted.scales[0] == int(plain.scales[0]) + shift
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.lists(finite, min_size=1, max_size=40))
 def test_a_sign_change_changes_only_signs(values: list[float]) -> None:
     x = np.zeros(128, np.float32)

@@ -63,7 +63,9 @@ def test_a_format_that_no_list_knows_works_from_its_spec_alone() -> None:
 
 
 def test_integers_of_any_width_work_as_elements() -> None:
-    mine = BlockSpec("int6_test", IntSpec("int6", 6, "test", narrow=False), element("float32"), None, "amax", "int8", "test")
+    mine = BlockSpec(
+        "int6_test", IntSpec("int6", 6, "test", narrow=False), element("float32"), None, "amax", "int8", "test"
+    )
     x = np.linspace(-4, 4, 37, dtype=np.float32)
     encoded = encode(x, mine)
     want = oracle.encode_block(mine, x.view(np.uint32).tolist(), None)

@@ -192,5 +192,7 @@ def test_rules_are_plain_data_and_hold_every_house_rule(name: str) -> None:
 
     rules = json.loads(json.dumps(get(name).rules()))
     assert rules["name"] == name
-    assert {"scale_rule", "rounding", "overflow", "zero_block", "nan_policy", "nibble_order", "tensor_scale"} <= set(rules)
+    assert {"scale_rule", "rounding", "overflow", "zero_block", "nan_policy", "nibble_order", "tensor_scale"} <= set(
+        rules
+    )
     assert rules["element"]["name"] == get(name).element.name

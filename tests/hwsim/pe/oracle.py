@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 
-from hwsim.formats import BlockSpec, Encoded, get
-from hwsim.pe import unit, unit_for
+from hwsim.formats import BlockSpec, ElementSpec, Encoded, get
 from hwsim.pe import names as unit_names
+from hwsim.pe import unit, unit_for
 from tests.hwsim.formats import oracle as formats
 from tests.hwsim.formats.oracle import float32_bits, float32_value
 
@@ -61,9 +62,18 @@ def out_scale(operand: Encoded, row: int) -> int | None:
     return int(operand.scales[row, 0]) if operand.format.scale.name == "float32" else None
 
 
+@cache
+def worths(spec: ElementSpec) -> tuple[tuple[int, ...], int]:
+    """Return every code's worth as an integer, and the common denominator."""
+    exact = [formats.value(spec, code) for code in range(1 << spec.bits)]
+    unit_of = max(value.denominator for value in exact)
+    return tuple(int(value * unit_of) for value in exact), unit_of
+
+
 def dot(a: Encoded, b: Encoded, m: int, n: int) -> int:
     """Return the float32 bits of one output: blocks are those of the weights, or the whole dot product."""
     block = b.format.block_size or b.k
+    (a_worth, a_unit), (b_worth, b_unit) = worths(a.format.element), worths(b.format.element)
     acc = 0
     for start in range(0, b.k, block):
         index, factor, zero = start // block, Fraction(1), 0
@@ -74,10 +84,12 @@ def dot(a: Encoded, b: Encoded, m: int, n: int) -> int:
                 worth = formats.value(operand.format.scale, int(operand.scales[row, index]))
                 factor = None if factor is None or isinstance(worth, str) else factor * worth
         total = sum(
-            formats.value(a.format.element, int(x)) * (formats.value(b.format.element, int(y)) - zero)
-            for x, y in zip(a.codes[m, start : start + block], b.codes[n, start : start + block], strict=True)
+            a_worth[x] * (b_worth[y] - zero * b_unit)
+            for x, y in zip(
+                a.codes[m, start : start + block].tolist(), b.codes[n, start : start + block].tolist(), strict=True
+            )
         )
-        acc = NAN if factor is None else add(acc, total * factor)
+        acc = NAN if factor is None else add(acc, Fraction(total, a_unit * b_unit) * factor)
     for scale in (out_scale(a, m), out_scale(b, n)):
         if scale is not None:
             acc = multiply(acc, scale)
@@ -108,10 +120,15 @@ def operand(
 
 
 def operands(
-    fmt: str, m: int, n: int, k: int, seed: int = 0, a_scales: list[int] | None = None, b_scales: list[int] | None = None
+    fmt: str,
+    m: int,
+    n: int,
+    k: int,
+    a_scales: list[int] | None = None,
+    b_scales: list[int] | None = None,
 ) -> tuple[Encoded, Encoded]:
     """Return random activations [m, k] and weights [n, k] of a format."""
-    weights, rng = get(fmt), np.random.default_rng([seed, m, n, k])
+    weights, rng = get(fmt), np.random.default_rng([m, n, k])
     return (
         operand(get(weights.activation), m, k, rng, a_scales),
         operand(weights, n, k, rng, b_scales, second=1.9),

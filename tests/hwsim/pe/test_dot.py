@@ -91,7 +91,7 @@ def test_beats_carry_the_fields_of_the_layout_with_codes_in_range(fmt: str, name
     count = _dot.beats_per_dot(a.k, spec)
     for field, bits, lanes in spec.layout():
         assert beats[field].shape == ((count, lanes) if field in "ab" else (count,))
-        assert 0 <= int(beats[field].min()) and int(beats[field].max()) < 1 << bits
+        assert int(beats[field].min()) >= 0 and int(beats[field].max()) < 1 << bits
     assert beats["last"].tolist() == [0] * (count - 1) + [1]
 
 
@@ -139,7 +139,7 @@ def mismatches() -> list[tuple[str, str, Any, Any, list[str]]]:
     """Return (id, format whose unit is used, A, B, words of the error)."""
     mx_a, mx_b = oracle.operands("mxfp4", 2, 2, 64)
     nv_a, nv_b = oracle.operands("nvfp4", 2, 2, 64)
-    i8_a, i8_b = oracle.operands("int8", 2, 2, 128)
+    i8_a, _ = oracle.operands("int8", 2, 2, 128)
     i4_a, i4_b = oracle.operands("int4_g128", 2, 2, 128)
     as_a, as_b = oracle.operands("int4_g128_asym", 2, 2, 128)
     flat = encode(np.ones(64, np.float32), "mxfp4")
@@ -157,7 +157,13 @@ def mismatches() -> list[tuple[str, str, Any, Any, list[str]]]:
         ("k no multiple", "int4_g128", oracle.operands("int8", 2, 2, 64)[0], i4_b, ["64", "128"]),
         ("tensor scale", "nvfp4 without output scale", nv_a, nv_b, ["tensor scale", "output scale"]),
         ("no tensor scale", "mxfp4 with output scale", mx_a, mx_b, ["mxfp4", "scale"]),
-        ("grouped activations", "int4_g128", encode(np.ones((2, 128), np.float32), grouped), i4_b, ["int8_g64", "scale"]),
+        (
+            "grouped activations",
+            "int4_g128",
+            encode(np.ones((2, 128), np.float32), grouped),
+            i4_b,
+            ["int8_g64", "scale"],
+        ),
     ]
 
 
@@ -168,7 +174,9 @@ def swap_uint4(operand: Any) -> Any:
 
 
 @pytest.mark.parametrize(("built_for", "a", "b", "words"), [pytest.param(*m[1:], id=m[0]) for m in mismatches()])
-def test_operands_the_unit_is_not_built_for_are_refused_by_name(built_for: str, a: Any, b: Any, words: list[str]) -> None:
+def test_operands_the_unit_is_not_built_for_are_refused_by_name(
+    built_for: str, a: Any, b: Any, words: list[str]
+) -> None:
     found, params = unit_for(built_for.split()[0])
     if "output scale" in built_for:
         params = dataclasses.replace(params, out_scale="without" not in built_for)

@@ -87,7 +87,9 @@ def product(a: np.ndarray, b: np.ndarray, table: np.ndarray | None = None) -> np
     return out
 
 
-@pytest.mark.parametrize(("m", "n", "k"), [(1, 1, 1), (3, 5, 7), (2, 3, 1023), (2, 3, 1024), (3, 2, 2047), (2, 4099, 1100)])
+@pytest.mark.parametrize(
+    ("m", "n", "k"), [(1, 1, 1), (3, 5, 7), (2, 3, 1023), (2, 3, 1024), (3, 2, 2047), (2, 4099, 1100)]
+)
 def test_integer_sums_are_exact_and_rounded_once(m: int, n: int, k: int) -> None:
     rng = np.random.default_rng(k)
     a, b = (rng.integers(0, 256, (rows, k)).astype(np.uint8) for rows in (m, n))
@@ -137,3 +139,15 @@ def test_a_zero_sum_is_plus_zero(m: int, n: int, k: int) -> None:
 )
 def test_the_fused_path_runs_only_where_products_of_scales_are_normal(a: list, b: list, fused: bool) -> None:
     assert kernels._product_is_exact(np.array([a]), np.array([b])) is fused
+
+
+def test_a_zero_addend_is_plus_zero_whatever_the_signs() -> None:
+    """A sum that underflowed to -0 meets a block of zeros with a negative scale: -0 + 0 is +0, as in the reference."""
+    a, table = np.array([[-1, 0]], np.float32), np.array([0, 1], np.float32)
+    out = np.empty((1, 2), np.float32)
+    codes, scales = np.array([[1, 0], [1, 1]], np.uint8), np.array([[1.0, -1.0], [1.0, 1.0]])
+    ones = [np.ones(n, np.float32) for n in out.shape]
+    kernels.block_gemm(a, codes, table, np.array([[2.0**-200, 1.0]]), scales, None, 1, *ones, out)
+    assert out.view(np.uint32).tolist() == [[0, 0]]
+    kernels.block_gemm(a[:, :1], codes[:, :1], table, np.array([[2.0**-200]]), scales[:, :1], None, 1, *ones, out)
+    assert out.view(np.uint32).tolist() == [[0x80000000, 0x80000000]]

@@ -75,7 +75,8 @@ def test_all_pairs_of_scale_codes(fmt: str) -> None:
     assert np.isnan(want).any() and (fmt == "nvfp4" or np.isinf(want).any())
     want[np.isnan(want)] = np.float32(np.nan)
     np.testing.assert_array_equal(got.view(np.uint32), want.view(np.uint32))
-    for m, n in rng.integers(0, 256, (60, 2)).tolist() + [[0, 0], [0, 254], [254, 254], [255, 0], [127, 128], [128, 1]]:
+    corners = [[0, 0], [0, 254], [254, 254], [255, 0], [127, 128], [128, 1]]
+    for m, n in [*rng.integers(0, 256, (60, 2)).tolist(), *corners]:
         beats = found.beats(operand, operand, m, n, params)
         assert found.reference(beats, params) == int(want[m, n].view(np.uint32)) == oracle.dot(operand, operand, m, n)
 

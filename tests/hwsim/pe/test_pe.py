@@ -44,7 +44,7 @@ def test_a_unit_that_does_not_take_the_format_lists_those_that_do() -> None:
 
 def test_a_format_that_no_unit_takes_says_so() -> None:
     odd = dataclasses.replace(get("int4_g128"), name="int4_bf", scale=element("float8_e4m3fn"))
-    with pytest.raises(ValueError, match="(?i)int4_bf.*none") as error:
+    with pytest.raises(ValueError, match="int4_bf") as error:
         pe.unit_for(odd)
     assert "unit None" not in str(error.value)
 
@@ -58,6 +58,7 @@ def test_lanes_can_be_asked_for() -> None:
 
 @pytest.mark.parametrize("package", ["hwsim.pe", "hwsim.formats", "hwsim.formats.bundle"])
 def test_importing_pulls_in_no_heavy_package(package: str) -> None:
-    code = f"import sys, {package}; print(sorted(set(sys.modules) & {{'numba', 'torch', 'amaranth', 'cocotb', 'llvmlite'}}))"
+    heavy = {"numba", "llvmlite", "torch", "amaranth", "cocotb"}
+    code = f"import sys, {package}; print(sorted(set(sys.modules) & {heavy}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -26,7 +26,7 @@ def test_an_unknown_method_lists_the_legal_ones() -> None:
 
 
 def test_an_unknown_format_lists_the_legal_ones() -> None:
-    with pytest.raises(ValueError, match="unknown format 'fp5'.*mxfp4"):
+    with pytest.raises(ValueError, match=r"unknown format 'fp5'.*mxfp4"):
         rtn.quantize(WEIGHT, rtn.Config("fp5"))
 
 
@@ -34,7 +34,11 @@ def test_an_unknown_format_lists_the_legal_ones() -> None:
 def test_torch_and_numpy_give_the_same_codes(fmt: str) -> None:
     config = rtn.Config(fmt)
     ours = rtn.quantize(WEIGHT, config)
-    for theirs in (torch.from_numpy(WEIGHT), torch.from_numpy(WEIGHT.T.copy()).T, torch.nn.Parameter(torch.tensor(WEIGHT))):
+    for theirs in (
+        torch.from_numpy(WEIGHT),
+        torch.from_numpy(WEIGHT.T.copy()).T,
+        torch.nn.Parameter(torch.tensor(WEIGHT)),
+    ):
         np.testing.assert_array_equal(rtn.quantize(theirs, config).encoded.codes, ours.encoded.codes)
     assert ours.k == 576 and dict(ours.method) == {"name": "rtn", "format": fmt}
 

@@ -20,7 +20,7 @@ _WAVE_CYCLES = 32
 
 
 @dataclass(frozen=True)
-class Session:
+class Testbench:
     """A design in Verilog, a simulator, and the payloads of its input stream.
 
     Attributes

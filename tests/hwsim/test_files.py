@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hwsim.flow.files import replacing
+from hwsim.files import replacing
 
 
 def test_success_replaces_the_file(tmp_path: Path) -> None:

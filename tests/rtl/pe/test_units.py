@@ -1,0 +1,120 @@
+"""Every unit against its model under the bench: bits and cycles, with and without stalls, and after a reset."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hwsim.pe import names, unit
+from rtl.pe import component, components
+from rtl.sim.run import PASS_NAMES, cosim
+from tests.rtl import oracle
+from tests.rtl.operands import PROFILES, draw_dot
+
+pytestmark = pytest.mark.rtl
+
+CONFIGURATIONS = {
+    "int8": ("int_mac", {}),
+    "int4_g128": ("int_mac", {"weight": "int4", "block": 128}),
+    "int4_asym_small": ("int_mac", {"weight": "uint4", "block": 15, "lanes": 3, "zero_point": True}),
+    "mxfp4": ("mx_dot", {}),
+    "mxfp4_narrow": ("mx_dot", {"lanes": 8}),
+    "nvfp4": ("mx_dot", {"scale": "float8_e4m3fn", "block": 16, "lanes": 16, "out_scale": True}),
+}
+
+
+def test_every_model_has_hardware() -> None:
+    assert components() == names()
+
+
+def test_an_unknown_unit_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'nothing'.*int_mac, mx_dot"):
+        component("nothing")
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_unit_equals_model_and_oracle(name: str) -> None:
+    unit_name, fields = CONFIGURATIONS[name]
+    model = unit(unit_name)
+    params = model.Params(**fields)
+    generator = np.random.default_rng(len(name))
+    dots = [
+        draw_dot(params.datapath, int(generator.integers(1, 20)), profile, generator)
+        for profile in PROFILES
+        for _ in range(30)
+    ]
+    expected = [model.reference(dot, params) for dot in dots]
+    assert expected == [oracle.block_dot(dot, params.datapath) for dot in dots]
+
+    result = cosim(unit_name, params, dots, expected, seed=7)
+
+    assert result.ok, result
+    assert result.vectors > 2 * len(dots)  # all of them twice, and a part again after a reset
+    assert result.cycles == sum(len(dot["last"]) for dot in dots) + params.datapath.latency
+
+
+def test_all_products_of_fp4_codes() -> None:
+    params = unit("mx_dot").Params(block=1, lanes=1)
+    codes = list(product(range(16), repeat=2))
+    one = np.array([127])
+    dots = [
+        {"a": np.array([[a]]), "b": np.array([[b]]), "a_scale": one, "b_scale": one, "last": np.array([1])}
+        for a, b in codes
+    ]
+    values = oracle.ELEMENTS["float4_e2m1fn"]
+    result = cosim("mx_dot", params, dots, [oracle.rounded(values[a] * values[b]) for a, b in codes])
+    assert result.ok, result
+    assert result.macs == 256
+
+
+@pytest.mark.parametrize(
+    ("scale", "codes"), [("float8_e8m0fnu", [0xFF]), ("float8_e4m3fn", [0x7F, 0xFF])], ids=["e8m0", "e4m3"]
+)
+def test_a_scale_that_is_no_number_sticks_until_the_dot_product_ends(scale: str, codes: list[int]) -> None:
+    params = unit("mx_dot").Params(scale=scale, block=16, lanes=16)
+    generator = np.random.default_rng(3)
+    dots, expected = [], []
+    for code, side, beat in product(codes, ("a_scale", "b_scale"), range(4)):
+        for spoil in (True, False):  # a sound dot product follows each spoilt one
+            dot = draw_dot(params.datapath, 4, "plain", generator)
+            if spoil:
+                dot[side][beat] = code
+                dot["a"][beat] = 0  # even a sum of zero
+            dots.append(dot)
+            expected.append(oracle.NAN if spoil else oracle.block_dot(dot, params.datapath))
+    assert cosim("mx_dot", params, dots, expected, seed=1).ok
+
+
+def test_a_wrong_result_is_found_and_leaves_a_waveform(tmp_path: Path) -> None:
+    model = unit("mx_dot")
+    params = model.Params()
+    generator = np.random.default_rng(0)
+    dots = [draw_dot(params.datapath, 3, "plain", generator) for _ in range(20)]
+    expected = [model.reference(dot, params) for dot in dots]
+    expected[13] ^= 1
+    result = cosim("mx_dot", params, dots, expected, waveform_dir=tmp_path)
+    assert not result.ok
+    assert result.mismatches >= 2  # unstalled and stalled
+    assert result.cycle_mismatches == 0
+    assert f"{PASS_NAMES[0]} pass" in result.first_mismatch
+    assert "dot product 13: bits" in result.first_mismatch
+    assert result.waveform.parent == tmp_path
+    assert result.waveform.stat().st_size > 1000
+
+
+def test_operands_that_do_not_fit_are_refused() -> None:
+    params = unit("mx_dot").Params()
+    dot = draw_dot(params.datapath, 1, "plain", np.random.default_rng(0))
+    with pytest.raises(ValueError, match="not 0 and 0"):
+        cosim("mx_dot", params, [], [])
+    with pytest.raises(ValueError, match="not 1 and 2"):
+        cosim("mx_dot", params, [dot], [0, 0])
+    with pytest.raises(ValueError, match="'a' holds 16 to 16; its codes have 4 bits"):
+        cosim("mx_dot", params, [dot | {"a": np.full((1, 32), 16)}], [0])
+    with pytest.raises(ValueError, match="'b' has 31 values a beat"):
+        cosim("mx_dot", params, [dot | {"b": np.zeros((1, 31), int)}], [0])
+    with pytest.raises(ValueError, match="the unit takes"):
+        cosim("mx_dot", params, [dot | {"b_zero": np.zeros(1, int)}], [0])
