@@ -15,6 +15,11 @@ from rich.table import Table
 
 import hwsim
 
+# The libraries' thread pools (OpenBLAS under NumPy, OpenMP under torch and Numba) take turns here; idle threads of one
+# that spin for their next task take the cores from another. Set before any of them is loaded; the user's choice stands.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # 2**4 cycles, the least it takes
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
 app = typer.Typer(
     add_completion=True,
     no_args_is_help=True,

@@ -8,14 +8,18 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import get_num_threads, njit, prange, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-TILE = 128
-"""Output columns a tile: the block's weights (block x TILE float32) stay in the first-level cache."""
-ROWS = 8
-"""K steps a pass over the tile: eight weights rows are read for one read and write of the sums."""
+TILE = 256
+"""Most output columns a tile: a block's weights (32 x TILE float32) stay in the first-level cache."""
+ROWS = 2
+"""Output rows a pass over a block's weights; with STEPS, what the vector registers hold."""
+STEPS = 4
+"""K steps a read and write of the sums."""
+STRIP = 16
+"""K steps transposed at once, so that the cache lines written stay in the first level."""
 _EXACT_FLOAT32 = 1 << 24
 
 
@@ -62,26 +66,81 @@ def add_rounded_once(accumulator: np.float32, addend: float) -> np.float32:
 
 @njit(cache=True)
 def _sum_block(
-    a: NDArray[np.float32], row: int, start: int, block: int, weights: NDArray[np.float32], sums: NDArray[np.float32]
+    a: NDArray[np.float32], m: int, start: int, block: int, weights: NDArray[np.float32], sums: NDArray[np.float32]
 ) -> None:
-    """sums[:] = A[row, start : start + block] times weights[start : start + block, :]; exact, so in any order."""
-    sums[:] = np.float32(0)
-    whole = block - block % ROWS
-    for k in range(start, start + whole, ROWS):
-        a0, a1, a2, a3 = a[row, k], a[row, k + 1], a[row, k + 2], a[row, k + 3]
-        a4, a5, a6, a7 = a[row, k + 4], a[row, k + 5], a[row, k + 6], a[row, k + 7]
-        for n in range(TILE):
-            x = fma(a0, weights[k, n], sums[n])
-            x = fma(a1, weights[k + 1, n], x)
-            x = fma(a2, weights[k + 2, n], x)
-            x = fma(a3, weights[k + 3, n], x)
-            x = fma(a4, weights[k + 4, n], x)
-            x = fma(a5, weights[k + 5, n], x)
-            x = fma(a6, weights[k + 6, n], x)
-            sums[n] = fma(a7, weights[k + 7, n], x)
+    """sums[i] = a[m + i, start : start + block] times weights[start : start + block, :]; exact, so in any order.
+
+    Arrays are passed whole and cut in here: a view handed to a compiled function costs reference counting.
+    """
+    width = weights.shape[1]
+    row0, row1 = a[m], a[m + 1]
+    s0, s1 = sums[0], sums[1]
+    s0[:] = np.float32(0)
+    s1[:] = np.float32(0)
+    whole = block - block % STEPS
+    for k in range(start, start + whole, STEPS):
+        w0, w1, w2, w3 = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
+        a0, a1, a2, a3 = row0[k], row0[k + 1], row0[k + 2], row0[k + 3]
+        b0, b1, b2, b3 = row1[k], row1[k + 1], row1[k + 2], row1[k + 3]
+        for n in range(width):
+            x0, x1, x2, x3 = w0[n], w1[n], w2[n], w3[n]
+            s0[n] = fma(a3, x3, fma(a2, x2, fma(a1, x1, fma(a0, x0, s0[n]))))
+            s1[n] = fma(b3, x3, fma(b2, x2, fma(b1, x1, fma(b0, x0, s1[n]))))
     for k in range(start + whole, start + block):
-        for n in range(TILE):
-            sums[n] = fma(a[row, k], weights[k, n], sums[n])
+        a0, b0, w0 = row0[k], row1[k], weights[k]
+        for n in range(width):
+            s0[n] = fma(a0, w0[n], s0[n])
+            s1[n] = fma(b0, w0[n], s1[n])
+
+
+@njit(cache=True)
+def _load_tile(
+    codes: NDArray[np.uint8],
+    table: NDArray[np.float32],
+    scales: NDArray[np.float64],
+    zeros: NDArray[np.uint8],
+    has_zeros: bool,
+    weights: NDArray[np.float32],
+    tile_scales: NDArray[np.float64],
+    tile_zeros: NDArray[np.float32],
+) -> None:
+    """Decode rows of B into the columns of a tile: weights [K, width], scales and zero points [blocks, width]."""
+    for start in range(0, codes.shape[1], STRIP):
+        for n in range(codes.shape[0]):
+            for k in range(start, min(start + STRIP, codes.shape[1])):
+                weights[k, n] = table[codes[n, k]]
+    for n in range(codes.shape[0]):
+        for index in range(scales.shape[1]):
+            tile_scales[index, n] = scales[n, index]
+            if has_zeros:
+                tile_zeros[index, n] = np.float32(zeros[n, index])
+
+
+@njit(cache=True)
+def _accumulate(
+    sums: NDArray[np.float32],
+    m: int,
+    index: int,
+    a_scales: NDArray[np.float64],
+    scales: NDArray[np.float64],
+    scales32: NDArray[np.float32],
+    fused: bool,
+    result: NDArray[np.float32],
+) -> None:
+    """result[m + i] = RNE(result[m + i] + sums[i] * a_scales[m + i, index] * scales[index]), with one rounding."""
+    width = sums.shape[1]
+    for i in range(ROWS):
+        row, total = sums[i], result[m + i]
+        if fused:
+            a_scale32, row_scales32 = np.float32(a_scales[m + i, index]), scales32[index]
+            for n in range(width):
+                total[n] = fma(row[n], a_scale32 * row_scales32[n], total[n])
+        else:
+            a_scale, row_scales = a_scales[m + i, index], scales[index]
+            for n in range(width):
+                addend = np.float64(row[n]) * (a_scale * row_scales[n])
+                # a zero addend counts as +0 whatever the sign of the scale
+                total[n] = add_rounded_once(total[n], addend + 0.0)
 
 
 @njit(cache=True, parallel=True)
@@ -98,47 +157,36 @@ def _block_gemm(
     fused: bool,
     a_out: NDArray[np.float32],
     b_out: NDArray[np.float32],
+    tile_width: int,
     out: NDArray[np.float32],
 ) -> None:
-    m_count, k_count = a.shape
-    n_count, blocks = b_codes.shape[0], k_count // block
-    for tile in prange(-(-n_count // TILE)):
-        first = tile * TILE
-        width = min(TILE, n_count - first)
-        weights = np.zeros((k_count, TILE), np.float32)
-        scales = np.zeros((blocks, TILE), np.float64)
-        scales32 = np.zeros((blocks, TILE), np.float32)
-        zeros = np.zeros((blocks, TILE), np.float32)
-        for n in range(width):
-            for k in range(k_count):
-                weights[k, n] = b_table[b_codes[first + n, k]]
-            for index in range(blocks):
-                scales[index, n] = b_scales[first + n, index]
-                scales32[index, n] = np.float32(b_scales[first + n, index])
-                if has_zeros:
-                    zeros[index, n] = np.float32(b_zeros[first + n, index])
-        sums = np.empty(TILE, np.float32)
-        result = np.zeros((m_count, TILE), np.float32)
+    """Fill `out` [M, N]; `a` and `a_scales` have rows of zeros up to a multiple of ROWS. Parallel over column tiles."""
+    k_count, n_count = a.shape[1], b_codes.shape[0]
+    blocks = k_count // block
+    for tile in prange(-(-n_count // tile_width)):
+        first, last = tile * tile_width, min((tile + 1) * tile_width, n_count)
+        width = last - first
+        weights = np.empty((k_count, width), np.float32)
+        scales = np.empty((blocks, width), np.float64)
+        zeros = np.zeros((blocks, width), np.float32)
+        b_zero = b_zeros[first:last] if has_zeros else b_zeros
+        _load_tile(b_codes[first:last], b_table, b_scales[first:last], b_zero, has_zeros, weights, scales, zeros)
+        scales32 = scales.astype(np.float32)
+        sums = np.empty((ROWS, width), np.float32)
+        result = np.zeros((a.shape[0], width), np.float32)
         for index in range(blocks):
-            for m in range(m_count):
+            for m in range(0, a.shape[0], ROWS):
                 _sum_block(a, m, index * block, block, weights, sums)
                 if has_zeros:
-                    for n in range(TILE):
-                        sums[n] -= zeros[index, n] * a_sums[m, index]
-                if fused:
-                    scale32 = np.float32(a_scales[m, index])
-                    for n in range(TILE):
-                        result[m, n] = fma(sums[n], scale32 * scales32[index, n], result[m, n])
-                else:
-                    for n in range(TILE):
-                        addend = np.float64(sums[n]) * (a_scales[m, index] * scales[index, n])
-                        # a zero addend counts as +0 whatever the sign of the scale
-                        result[m, n] = add_rounded_once(result[m, n], addend + 0.0)
-        for m in range(m_count):
-            for n in range(width):
-                y = result[m, n] * a_out[m]
-                y = y * b_out[first + n]
-                out[m, first + n] = y if y == y else np.float32(np.nan)
+                    for i in range(ROWS):
+                        for n in range(width):
+                            sums[i, n] -= zeros[index, n] * a_sums[m + i, index]
+                _accumulate(sums, m, index, a_scales, scales, scales32, fused, result)
+        for m in range(out.shape[0]):
+            for n in range(first, last):
+                y = result[m, n - first] * a_out[m]
+                y = y * b_out[n]
+                out[m, n] = y if y == y else np.float32(np.nan)
 
 
 def block_gemm(
@@ -157,13 +205,23 @@ def block_gemm(
 
     `a_out` [M] and `b_out` [N] are ones where the unit has no output scale: a product with 1 changes nothing.
     """
+    fill = ((0, -a.shape[0] % ROWS), (0, 0))
+    fused = _product_is_exact(a_scales, b_scales)
+    a, a_scales = np.pad(a, fill), np.pad(a_scales, fill)
     has_zeros = b_zeros is not None
     a_sums = a.reshape(a.shape[0], -1, block).sum(axis=2) if has_zeros else np.zeros((1, 1), np.float32)
     zeros = b_zeros if b_zeros is not None else np.zeros((1, 1), np.uint8)
     _block_gemm(
-        a, a_sums, a_scales, b_codes, b_table, b_scales, zeros, has_zeros, block,
-        _product_is_exact(a_scales, b_scales), a_out, b_out, out,
+        a, a_sums, a_scales, b_codes, b_table, b_scales, zeros, has_zeros, block, fused, a_out, b_out,
+        _tile_width(out.shape[1], get_num_threads()), out,
     )  # fmt: skip
+
+
+def _tile_width(columns: int, threads: int) -> int:
+    """Return the columns of a tile: at most TILE, whole vectors, and as many tiles as keep all threads busy alike."""
+    tiles = -(-columns // TILE)
+    tiles = -(-tiles // threads) * threads
+    return min(TILE, -(-columns // (8 * tiles)) * 8)
 
 
 def _product_is_exact(a_scales: NDArray[np.float64], b_scales: NDArray[np.float64]) -> bool:
