@@ -7,6 +7,8 @@ import json
 import resource
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ from hwsim.files import replacing
 from hwsim.flow import simulate
 from hwsim.flow.cosim import cosim_dots
 from hwsim.flow.evaluate import WINDOW, Evaluation, evaluate, evaluation_windows, float_perplexity, text_windows
-from hwsim.flow.operands import directed, from_bundle
+from hwsim.flow.operands import Dots, directed, from_bundle
 from hwsim.flow.progress import Reporter
 from hwsim.flow.quantise import QuantisedNetwork, export_network, quantise_network
 from hwsim.flow.report import write_report
@@ -56,8 +58,8 @@ COLUMNS = (
 
 
 def run_demo(
-    loaded: LoadedModel, windows: torch.Tensor, text_sha256: str, calibration: torch.Tensor, out: Path, *,
-    engine: str, seed: int, reporter: Reporter,
+    loaded: LoadedModel, windows: torch.Tensor, text_sha256: str, calibration: torch.Tensor,
+    calibration_sha256: str, out: Path, *, engine: str, seed: int, reporter: Reporter,
 ) -> dict[str, Any]:  # fmt: skip
     """Run the chain and write ``results.parquet``, ``results.json``, ``report.html`` and the bundles under `out`.
 
@@ -67,6 +69,8 @@ def run_demo(
         A network that predicts tokens.
     windows, calibration : int64 [n, 1024]
         Evaluation tokens, and the tokens whose activations become sample operands.
+    text_sha256, calibration_sha256 : str
+        Hashes of the texts that they come from.
     out : Path
         Folder; made when missing.
     engine : {"icarus", "verilator"}
@@ -85,11 +89,21 @@ def run_demo(
     inputs = capture_inputs(loaded, sampled, calibration, rows=SAMPLE_ROWS, seed=seed)
     float_ppl = float_perplexity(loaded, windows, reporter)
     rows = []
-    for fmt in FORMATS:
-        network = quantise_network(loaded, fmt, "rtn", reporter)
-        hardware = _confirm(loaded, network, inputs, out, engine, seed, text_sha256, reporter)
-        evaluation = evaluate(loaded, fmt, windows, text_sha256, reporter, float_ppl=float_ppl, network=network)
-        rows.append(_row(evaluation, hardware, _simulate(network), seed))
+    # a simulator is a process of its own: it runs beside the perplexities of its format
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        for fmt in FORMATS:
+            network = quantise_network(loaded, fmt, "rtn", reporter)
+            path = out / f"{fmt}.safetensors"
+            write_bundle(path, export_network(loaded, network.part(inputs), inputs, seed, calibration_sha256))
+            dots, layer_macs = _operands(path, fmt, seed)
+            unit, params = pe.unit_for(fmt)
+            job = partial(
+                cosim_dots, fmt, unit.NAME, params, dots, engine=engine, seed=seed, waveform_dir=out / "waves"
+            )
+            hardware = pool.submit(job)
+            evaluation = evaluate(loaded, fmt, windows, text_sha256, reporter, float_ppl=float_ppl, network=network)
+            reporter.say(f"RTL of {unit.NAME} in {fmt} against its model, {engine}: {_verdict(hardware.result())}")
+            rows.append(_row(evaluation, hardware.result() | {"layer_macs": layer_macs}, _simulate(network), seed))
     document = {
         "model": loaded.name,
         "weights_note": loaded.note,
@@ -115,11 +129,16 @@ def demo_command(
     """Run `hwsim demo`: load the network and the texts, run the chain, return its document."""
     from models.load import load
     from models.text import default_text
+    from rtl.sim.simulators import find_simulator
 
+    find_simulator(engine)  # a wrong engine is said before any work is done
     loaded = load(model, quiet=reporter.quiet)
     windows, text_sha256 = evaluation_windows(loaded, text_file, tokens)
-    calibration = text_windows(loaded, default_text().calibration, WINDOW)
-    return run_demo(loaded, windows, text_sha256, calibration, out, engine=engine, seed=seed, reporter=reporter)
+    text = default_text()
+    calibration = text_windows(loaded, text.calibration, WINDOW)
+    return run_demo(
+        loaded, windows, text_sha256, calibration, text.sha256, out, engine=engine, seed=seed, reporter=reporter
+    )
 
 
 def _block(name: str) -> int | None:
@@ -128,20 +147,17 @@ def _block(name: str) -> int | None:
     return int(numbers[0]) if numbers else None
 
 
-def _confirm(
-    loaded: LoadedModel, network: QuantisedNetwork, inputs: Mapping[str, torch.Tensor], out: Path, engine: str,
-    seed: int, text_sha256: str, reporter: Reporter,
-) -> dict[str, Any]:  # fmt: skip
-    """Export the sampled layers, read them back, and run their operands and the directed ones through the RTL."""
-    path = out / f"{network.format}.safetensors"
-    write_bundle(path, export_network(loaded, network.part(inputs), inputs, seed, text_sha256))
-    unit, params = pe.unit_for(network.format)
-    reporter.say(f"RTL of {unit.NAME} in {network.format} against its model, {engine}")
+def _operands(path: Path, fmt: str, seed: int) -> tuple[Dots, int]:
+    """Return the dot products of an exported bundle with directed ones after them, and the MACs of the former."""
+    unit, params = pe.unit_for(fmt)
     dots = from_bundle(read_bundle(path), unit, params, LAYER_VECTORS, seed)
     layer_macs = dots.macs
-    dots.extend(directed(network.format, unit, params, DIRECTED_VECTORS, seed))
-    row = cosim_dots(network.format, unit.NAME, params, dots, engine=engine, seed=seed, waveform_dir=out / "waves")
-    return {**row, "layer_macs": layer_macs}
+    dots.extend(directed(fmt, unit, params, DIRECTED_VECTORS, seed))
+    return dots, layer_macs
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    return f"{row['vectors']} dot products, {row['mismatches']} mismatches in bits, {row['cycle_mismatches']} in cycles"
 
 
 def _simulate(network: QuantisedNetwork) -> simulate.Simulation:
@@ -188,12 +204,12 @@ def _notes(loaded: LoadedModel, rows: list[dict[str, Any]]) -> list[str]:
         f"{first['linear_layers']} linear layers quantised (weights and activations), attention and norms in float32.",
         f"Cycles and energy: one window of {WINDOW:,} tokens through all linear layers, on each format's machine "
         "(4,096 products a cycle at 1 GHz).",
-        "A row's energy is as trustworthy as its weakest part; the share charged at published figures stands beside it. "
+        "A row's energy is as trustworthy as its weakest part; the share charged at published figures is beside it. "
         f"Energy leaves out: {first['energy_excludes']}.",
-        "RTL vectors: dot products of exported layers (real weights and inputs) and directed ones, each run unstalled, "
-        "under random stalls, and some through a reset; mismatches count wrong bits, cycle mism. wrong handshake cycles.",
-        "Difference: datapath minus fake-quant. Both see the same codes; the unit rounds its sums otherwise than a float "
-        "GEMM, which tips some activations of later layers onto another code. Its size is the noise of the figure.",
+        "RTL vectors: dot products of exported layers (real weights and inputs) and directed ones, each run unstalled and "
+        "under random stalls, some through a reset; mismatches count wrong bits, cycle mism. wrong handshake cycles.",
+        "Difference: datapath minus fake-quant. Both see the same codes; the unit rounds its sums otherwise than a "
+        "float GEMM, which tips some activations of later layers onto another code. Its size is the noise of the figure.",
     ]
 
 

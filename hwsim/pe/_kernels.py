@@ -12,8 +12,11 @@ from numba import get_num_threads, njit, prange, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-TILE = 256
-"""Most output columns a tile: a block's weights (32 x TILE float32) stay in the first-level cache."""
+TILE = 192
+"""Output columns a tile, the last one filled up: a constant, so that loops over it compile without remainder.
+
+A block's weights (32 x TILE float32) stay in the first-level cache.
+"""
 ROWS = 2
 """Output rows a pass over a block's weights; with STEPS, what the vector registers hold."""
 STEPS = 4
@@ -72,7 +75,6 @@ def _sum_block(
 
     Arrays are passed whole and cut in here: a view handed to a compiled function costs reference counting.
     """
-    width = weights.shape[1]
     row0, row1 = a[m], a[m + 1]
     s0, s1 = sums[0], sums[1]
     s0[:] = np.float32(0)
@@ -82,19 +84,20 @@ def _sum_block(
         w0, w1, w2, w3 = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
         a0, a1, a2, a3 = row0[k], row0[k + 1], row0[k + 2], row0[k + 3]
         b0, b1, b2, b3 = row1[k], row1[k + 1], row1[k + 2], row1[k + 3]
-        for n in range(width):
+        for n in range(TILE):
             x0, x1, x2, x3 = w0[n], w1[n], w2[n], w3[n]
             s0[n] = fma(a3, x3, fma(a2, x2, fma(a1, x1, fma(a0, x0, s0[n]))))
             s1[n] = fma(b3, x3, fma(b2, x2, fma(b1, x1, fma(b0, x0, s1[n]))))
     for k in range(start + whole, start + block):
         a0, b0, w0 = row0[k], row1[k], weights[k]
-        for n in range(width):
+        for n in range(TILE):
             s0[n] = fma(a0, w0[n], s0[n])
             s1[n] = fma(b0, w0[n], s1[n])
 
 
 @njit(cache=True)
 def _load_tile(
+    first: int,
     codes: NDArray[np.uint8],
     table: NDArray[np.float32],
     scales: NDArray[np.float64],
@@ -104,16 +107,17 @@ def _load_tile(
     tile_scales: NDArray[np.float64],
     tile_zeros: NDArray[np.float32],
 ) -> None:
-    """Decode rows of B into the columns of a tile: weights [K, width], scales and zero points [blocks, width]."""
+    """Decode rows of B from `first` into the columns of a tile: weights [K, TILE], the others [blocks, TILE]."""
+    width = min(TILE, codes.shape[0] - first)
     for start in range(0, codes.shape[1], STRIP):
-        for n in range(codes.shape[0]):
+        for n in range(width):
             for k in range(start, min(start + STRIP, codes.shape[1])):
-                weights[k, n] = table[codes[n, k]]
-    for n in range(codes.shape[0]):
+                weights[k, n] = table[codes[first + n, k]]
+    for n in range(width):
         for index in range(scales.shape[1]):
-            tile_scales[index, n] = scales[n, index]
+            tile_scales[index, n] = scales[first + n, index]
             if has_zeros:
-                tile_zeros[index, n] = np.float32(zeros[n, index])
+                tile_zeros[index, n] = np.float32(zeros[first + n, index])
 
 
 @njit(cache=True)
@@ -126,18 +130,18 @@ def _accumulate(
     scales32: NDArray[np.float32],
     fused: bool,
     result: NDArray[np.float32],
+    at: int,
 ) -> None:
-    """result[m + i] = RNE(result[m + i] + sums[i] * a_scales[m + i, index] * scales[index]), with one rounding."""
-    width = sums.shape[1]
+    """result[at + i] = RNE(result[at + i] + sums[i] * a_scales[m + i, index] * scales[index]), with one rounding."""
     for i in range(ROWS):
-        row, total = sums[i], result[m + i]
+        row, total = sums[i], result[at + i]
         if fused:
             a_scale32, row_scales32 = np.float32(a_scales[m + i, index]), scales32[index]
-            for n in range(width):
+            for n in range(TILE):
                 total[n] = fma(row[n], a_scale32 * row_scales32[n], total[n])
         else:
             a_scale, row_scales = a_scales[m + i, index], scales[index]
-            for n in range(width):
+            for n in range(TILE):
                 addend = np.float64(row[n]) * (a_scale * row_scales[n])
                 # a zero addend counts as +0 whatever the sign of the scale
                 total[n] = add_rounded_once(total[n], addend + 0.0)
@@ -157,36 +161,39 @@ def _block_gemm(
     fused: bool,
     a_out: NDArray[np.float32],
     b_out: NDArray[np.float32],
-    tile_width: int,
+    band: int,
     out: NDArray[np.float32],
 ) -> None:
-    """Fill `out` [M, N]; `a` and `a_scales` have rows of zeros up to a multiple of ROWS. Parallel over column tiles."""
-    k_count, n_count = a.shape[1], b_codes.shape[0]
+    """Fill `out` [M, N], parallel over tiles of columns and bands of rows.
+
+    `a` and `a_scales` have rows of zeros up to a multiple of ROWS; `band` is one too.
+    """
+    m_count, k_count, n_count = a.shape[0], a.shape[1], b_codes.shape[0]
     blocks = k_count // block
-    for tile in prange(-(-n_count // tile_width)):
-        first, last = tile * tile_width, min((tile + 1) * tile_width, n_count)
-        width = last - first
-        weights = np.empty((k_count, width), np.float32)
-        scales = np.empty((blocks, width), np.float64)
-        zeros = np.zeros((blocks, width), np.float32)
-        b_zero = b_zeros[first:last] if has_zeros else b_zeros
-        _load_tile(b_codes[first:last], b_table, b_scales[first:last], b_zero, has_zeros, weights, scales, zeros)
+    bands = -(-m_count // band)
+    for task in prange(-(-n_count // TILE) * bands):
+        first = task // bands * TILE
+        start, end = task % bands * band, min((task % bands + 1) * band, m_count)
+        weights = np.zeros((k_count, TILE), np.float32)
+        scales = np.zeros((blocks, TILE), np.float64)
+        zeros = np.zeros((blocks, TILE), np.float32)
+        _load_tile(first, b_codes, b_table, b_scales, b_zeros, has_zeros, weights, scales, zeros)
         scales32 = scales.astype(np.float32)
-        sums = np.empty((ROWS, width), np.float32)
-        result = np.zeros((a.shape[0], width), np.float32)
+        sums = np.empty((ROWS, TILE), np.float32)
+        result = np.zeros((end - start, TILE), np.float32)
         for index in range(blocks):
-            for m in range(0, a.shape[0], ROWS):
+            for m in range(start, end, ROWS):
                 _sum_block(a, m, index * block, block, weights, sums)
                 if has_zeros:
                     for i in range(ROWS):
-                        for n in range(width):
+                        for n in range(TILE):
                             sums[i, n] -= zeros[index, n] * a_sums[m + i, index]
-                _accumulate(sums, m, index, a_scales, scales, scales32, fused, result)
-        for m in range(out.shape[0]):
-            for n in range(first, last):
-                y = result[m, n - first] * a_out[m]
-                y = y * b_out[n]
-                out[m, n] = y if y == y else np.float32(np.nan)
+                _accumulate(sums, m, index, a_scales, scales, scales32, fused, result, m - start)
+        for m in range(start, min(end, out.shape[0])):
+            for n in range(min(TILE, n_count - first)):
+                y = result[m - start, n] * a_out[m]
+                y = y * b_out[first + n]
+                out[m, first + n] = y if y == y else np.float32(np.nan)
 
 
 def block_gemm(
@@ -211,17 +218,19 @@ def block_gemm(
     has_zeros = b_zeros is not None
     a_sums = a.reshape(a.shape[0], -1, block).sum(axis=2) if has_zeros else np.zeros((1, 1), np.float32)
     zeros = b_zeros if b_zeros is not None else np.zeros((1, 1), np.uint8)
+    band = _band(a.shape[0], out.shape[1], get_num_threads())
     _block_gemm(
-        a, a_sums, a_scales, b_codes, b_table, b_scales, zeros, has_zeros, block, fused, a_out, b_out,
-        _tile_width(out.shape[1], get_num_threads()), out,
+        a, a_sums, a_scales, b_codes, b_table, b_scales, zeros, has_zeros, block, fused, a_out, b_out, band, out,
     )  # fmt: skip
 
 
-def _tile_width(columns: int, threads: int) -> int:
-    """Return the columns of a tile: at most TILE, whole vectors, and as many tiles as keep all threads busy alike."""
-    tiles = -(-columns // TILE)
-    tiles = -(-tiles // threads) * threads
-    return min(TILE, -(-columns // (8 * tiles)) * 8)
+def _band(rows: int, columns: int, threads: int) -> int:
+    """Return the rows of a band: all, or a share a thread where tiles are too few to keep the threads busy alike.
+
+    Each band decodes its tile's weights anew, so bands stay few and long.
+    """
+    bands = threads if columns < 4 * threads * TILE and rows >= 64 * threads else 1
+    return -(-rows // (ROWS * bands)) * ROWS
 
 
 def _product_is_exact(a_scales: NDArray[np.float64], b_scales: NDArray[np.float64]) -> bool:
