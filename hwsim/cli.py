@@ -42,7 +42,7 @@ def _emit(document: dict[str, Any], as_json: bool, columns: dict[str, str], titl
         sys.stdout.write(json.dumps(document, indent=1, default=str) + "\n")
         return
     # a narrow or redirected terminal must not cut figures off
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    console = Console(width=None if sys.stdout.isatty() else 240)
     table = Table(title=title, title_justify="left")
     rows = document["rows"]
     for key, heading in columns.items():

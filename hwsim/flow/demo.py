@@ -40,7 +40,7 @@ DIRECTED_VECTORS = 512
 
 COLUMNS = (
     ("name", "format", "s"),
-    ("bits_per_weight", "bits/weight", ".3f"),
+    ("bits_per_weight", "bits a weight", ".3f"),
     ("weight_sqnr_db", "weight SQNR dB", ".2f"),
     ("float_ppl", "ppl float32", ".4f"),
     ("fakequant_ppl", "ppl fake-quant", ".4f"),
@@ -206,10 +206,10 @@ def _notes(loaded: LoadedModel, rows: list[dict[str, Any]]) -> list[str]:
         "(4,096 products a cycle at 1 GHz).",
         "A row's energy is as trustworthy as its weakest part; the share charged at published figures is beside it. "
         f"Energy leaves out: {first['energy_excludes']}.",
-        "RTL vectors: dot products of exported layers (real weights and inputs) and directed ones, each run unstalled and "
-        "under random stalls, some through a reset; mismatches count wrong bits, cycle mism. wrong handshake cycles.",
+        "RTL vectors: dot products of exported layers (real weights and inputs) and directed ones, each run "
+        "unstalled and under random stalls, some through a reset; mismatches count wrong bits, cycle mism. wrong handshake cycles.",
         "Difference: datapath minus fake-quant. Both see the same codes; the unit rounds its sums otherwise than a "
-        "float GEMM, which tips some activations of later layers onto another code. Its size is the noise of the figure.",
+        "float GEMM, which tips some activations of later layers onto another code. Its size is the figure's noise.",
     ]
 
 

@@ -40,4 +40,4 @@ class Reporter:
     def say(self, message: str) -> None:
         """Print one line of progress."""
         if not self.quiet:
-            Console(stderr=True).print(message, highlight=False)
+            Console(stderr=True).print(message, highlight=False, soft_wrap=True)
