@@ -32,7 +32,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")]
 Model = Annotated[str, typer.Option("--model", help="A zoo name, a local Hugging Face folder, or a hub id.")]
 Format = Annotated[str, typer.Option("--format", help="A number format; `hwsim formats` lists them.")]
-Engine = Annotated[str, typer.Option("--engine", help="icarus or verilator.")]
+Engine = Annotated[str, typer.Option("--engine", help="icarus, verilator, or auto: the first that is usable.")]
 TextFile = Annotated[Path | None, typer.Option("--text", help="UTF-8 text; default: the help topics of CPython.")]
 
 
@@ -180,7 +180,7 @@ def simulate(
 def cosim(
     pe: Annotated[str, typer.Option("--pe", help="A unit; `hwsim pe` lists them.")],
     bundle: Annotated[Path | None, typer.Option("--bundle", help="Take operands from this bundle's layers.")] = None,
-    engine: Engine = "icarus",
+    engine: Engine = "auto",
     vectors: Annotated[int, typer.Option("--vectors", min=1, help="Dot products a format.")] = 512,
     waves: Annotated[Path, typer.Option("--waves", help="Folder for waveforms of failing runs.")] = Path("out/waves"),
     as_json: Json = False,
@@ -205,7 +205,7 @@ def cosim(
     notes = [
         f"{row['name']}: {row['first_mismatch']}; waveform {row['waveform']}" for row in rows if row["first_mismatch"]
     ]
-    _emit({"rows": rows}, as_json, columns, f"{pe}: RTL against model, {engine}", notes)
+    _emit({"rows": rows}, as_json, columns, f"{pe}: RTL against model, {rows[0]['engine']}", notes)
     _exit_on_mismatch(rows)
 
 
@@ -266,7 +266,7 @@ def demo(
     model: Model = "smollm2",
     text: TextFile = None,
     tokens: Annotated[int, typer.Option("--tokens", min=1, help="Evaluation tokens.")] = 2048,
-    engine: Engine = "icarus",
+    engine: Engine = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
     seed: Seed = 0,

@@ -76,7 +76,7 @@ def cosim_command(
     from rtl.sim.simulators import find_simulator
 
     pe.unit(unit_name)
-    find_simulator(engine)  # a wrong engine is said before any work is done
+    engine = find_simulator(engine).engine  # a wrong engine is said before any work is done
     if bundle_file is not None:
         bundle = read_bundle(bundle_file)
         return [cosim_bundle(bundle, unit_name, engine=engine, vectors=vectors, seed=seed, waveform_dir=waveform_dir)]

@@ -131,7 +131,7 @@ def demo_command(
     from models.text import default_text
     from rtl.sim.simulators import find_simulator
 
-    find_simulator(engine)  # a wrong engine is said before any work is done
+    engine = find_simulator(engine).engine  # a wrong engine is said before any work is done
     loaded = load(model, quiet=reporter.quiet)
     windows, text_sha256 = evaluation_windows(loaded, text_file, tokens)
     text = default_text()
@@ -207,7 +207,8 @@ def _notes(loaded: LoadedModel, rows: list[dict[str, Any]]) -> list[str]:
         "A row's energy is as trustworthy as its weakest part; the share charged at published figures is beside it. "
         f"Energy leaves out: {first['energy_excludes']}.",
         "RTL vectors: dot products of exported layers (real weights and inputs) and directed ones, each run "
-        "unstalled and under random stalls, some through a reset; mismatches count wrong bits, cycle mism. wrong handshake cycles.",
+        "unstalled and under random stalls, some through a reset; mismatches count wrong bits, cycle mism. wrong "
+        "handshake cycles.",
         "Difference: datapath minus fake-quant. Both see the same codes; the unit rounds its sums otherwise than a "
         "float GEMM, which tips some activations of later layers onto another code. Its size is the figure's noise.",
     ]

@@ -89,7 +89,7 @@ def cosim_array(
     buffer_beats: int,
     gemms: Sequence[Gemm],
     *,
-    engine: str = "icarus",
+    engine: str = "auto",
     seed: int = 0,
     stalls: bool = True,
     waveform_dir: Path | None = None,

@@ -76,7 +76,7 @@ def cosim(
     dots: Sequence[Mapping[str, NDArray[np.integer]]],
     expected_bits: Sequence[int] | NDArray[np.uint32],
     *,
-    engine: str = "icarus",
+    engine: str = "auto",
     seed: int = 0,
     stalls: bool = True,
     waveform_dir: Path | None = None,
@@ -93,7 +93,7 @@ def cosim(
     expected_bits : uint32 [dot products]
         FP32 bits of the results, from the model.
     engine : str
-        ``icarus`` or ``verilator``.
+        ``icarus``, ``verilator``, or ``auto`` for the first that is usable.
     seed : int
         Of the stall patterns; the same seed gives the same run.
     stalls : bool

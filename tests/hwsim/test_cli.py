@@ -69,7 +69,7 @@ def test_every_command_takes_the_common_options(capsys: pytest.CaptureFixture[st
         (["quantize", "--model", "smollm2", "--format", "int8", "--out", "nowhere/x.safetensors"], "does not exist"),
         (["cosim", "--pe", "nope"], "unknown unit 'nope'; known: int_mac, mx_dot"),
         (["cosim", "--pe", "mx_dot", "--vectors", "0"], "--vectors"),
-        (["cosim", "--pe", "mx_dot", "--engine", "modelsim"], "icarus, verilator"),
+        (["cosim", "--pe", "mx_dot", "--engine", "modelsim"], "auto, icarus, verilator"),
         (["cosim", "--pe", "mx_dot", "--bundle", "nowhere.safetensors"], "nowhere.safetensors: no such bundle"),
         (["simulate", "nowhere.safetensors", "--machine", "mxfp4_os"], "nowhere.safetensors: no such bundle"),
         (["cache", "burn"], "unknown action 'burn'; allowed: clear"),

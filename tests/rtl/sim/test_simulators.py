@@ -19,7 +19,7 @@ from tests.rtl.operands import PROFILES, draw_dot
 
 
 def test_an_unknown_engine_is_refused() -> None:
-    with pytest.raises(ValueError, match="'questa'; known: icarus, verilator"):
+    with pytest.raises(ValueError, match="'questa'; known: auto, icarus, verilator"):
         find_simulator("questa")
 
 
@@ -29,6 +29,18 @@ def test_without_a_simulator_the_message_says_how_to_get_one(engine: str, monkey
     monkeypatch.setattr(simulators.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SimulatorError, match=r"none was found; install .*(11|5\.036) or newer"):
         find_simulator(engine)
+
+
+def test_auto_takes_the_first_that_is_usable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulators, "_icarus", lambda: iter([((10, 3), {})]))
+    monkeypatch.setattr(simulators, "_verilator", lambda: iter([((5, 48), {"VERILATOR_ROOT": "there"})]))
+    assert find_simulator("auto").engine == "verilator"
+    monkeypatch.setattr(simulators, "_icarus", lambda: iter([((12, 0), {})]))
+    assert find_simulator("auto").engine == "icarus"
+    monkeypatch.setattr(simulators, "_icarus", lambda: iter(()))
+    monkeypatch.setattr(simulators, "_verilator", lambda: iter(()))
+    with pytest.raises(SimulatorError, match=r"'icarus' is not usable.*'verilator' is not usable"):
+        find_simulator("auto")
 
 
 def test_an_old_simulator_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
