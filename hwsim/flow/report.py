@@ -12,7 +12,7 @@ from hwsim.files import replacing
 Row = Mapping[str, Any]
 
 _STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #1c1c1c; }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 100rem; padding: 0 1rem; color: #1c1c1c; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid #ddd; text-align: right; }
 th:first-child, td:first-child { text-align: left; }
@@ -54,7 +54,7 @@ def write_report(
     columns : sequence of (key, heading, format spec)
         Columns of the table.
     rows : sequence of mapping
-        Rows with ``name``, ``datapath_ppl``, ``energy_pj``, ``bits_per_weight`` and the columns' keys.
+        Rows with ``name``, ``float_ppl``, ``datapath_ppl``, ``energy_pj``, ``bits_per_weight`` and the columns' keys.
     notes : sequence of str
         Sentences under the table.
     provenance : mapping
@@ -105,7 +105,17 @@ def _pareto_plot(rows: Sequence[Row]) -> str:
                 hovertemplate=f"%{{text}}<br>{label}: %{{x:.4g}}<br>perplexity: %{{y:.4f}}<extra></extra>",
             ), row=1, col=column,
         )  # fmt: skip
+        right = max(x for x, _ in points)
+        figure.add_trace(
+            Scatter(
+                x=[0, right], y=[rows[0]["float_ppl"]] * 2, mode="lines+text", text=["float32", ""],
+                textposition="bottom right", line={"color": "#c60", "dash": "dash", "width": 1},
+                hovertemplate="float32: %{y:.4f}<extra></extra>",
+            ), row=1, col=column,
+        )  # fmt: skip
         figure.update_xaxes(title_text=label, rangemode="tozero", row=1, col=column)
-    figure.update_yaxes(title_text="perplexity on the datapath", row=1, col=1)
+    # perplexities of good and bad formats lie decades apart
+    figure.update_yaxes(type="log", dtick="D2", row=1)
+    figure.update_yaxes(title_text="perplexity on the datapath (log)", row=1, col=1)
     figure.update_layout(showlegend=False, template="plotly_white", height=480, margin={"t": 60})
     return str(figure.to_html(full_html=False, include_plotlyjs=True))
