@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from fnmatch import fnmatchcase
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 import hwsim
+from hwsim.files import json_text
 
 # The libraries' thread pools (OpenBLAS under NumPy, OpenMP under torch and Numba) take turns here; idle threads of one
 # that spin for their next task take the cores from another. Set before any of them is loaded; the user's choice stands.
@@ -39,7 +39,7 @@ TextFile = Annotated[Path | None, typer.Option("--text", help="UTF-8 text; defau
 def _emit(document: dict[str, Any], as_json: bool, columns: dict[str, str], title: str, notes: list[str]) -> None:
     """Print a document as JSON, or its rows as a table with notes under it."""
     if as_json:
-        sys.stdout.write(json.dumps(document, indent=1, default=str) + "\n")
+        sys.stdout.write(json_text(document))
         return
     # a narrow or redirected terminal must not cut figures off
     console = Console(width=None if sys.stdout.isatty() else 240)

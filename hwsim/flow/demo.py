@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import hwsim
 from hwsim import pe
 from hwsim.arch import load_machine
-from hwsim.files import replacing
+from hwsim.files import json_text, replacing
 from hwsim.flow import simulate
 from hwsim.flow.cosim import cosim_dots
 from hwsim.flow.evaluate import WINDOW, Evaluation, evaluate, evaluation_windows, float_perplexity, text_windows
@@ -218,7 +218,7 @@ def _write(document: dict[str, Any], out: Path) -> None:
     import pandas as pd
 
     with replacing(out / "results.json") as aside:
-        aside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        aside.write_text(json_text(document), encoding="utf-8")
     flat = [{k: json.dumps(v) if isinstance(v, dict) else v for k, v in row.items()} for row in document["rows"]]
     with replacing(out / "results.parquet") as aside:
         pd.DataFrame(flat).to_parquet(aside, index=False)
