@@ -2,4 +2,5 @@
 
 from hwsim.cli import main
 
-main()
+if __name__ == "__main__":  # processes that are spawned read this file too
+    main()

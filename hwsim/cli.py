@@ -181,7 +181,7 @@ def cosim(
     pe: Annotated[str, typer.Option("--pe", help="A unit; `hwsim pe` lists them.")],
     bundle: Annotated[Path | None, typer.Option("--bundle", help="Take operands from this bundle's layers.")] = None,
     engine: Engine = "auto",
-    vectors: Annotated[int, typer.Option("--vectors", min=1, help="Dot products a format.")] = 512,
+    vectors: Annotated[int, typer.Option("--vectors", min=1, max=10_000_000, help="Dot products a format.")] = 512,
     waves: Annotated[Path, typer.Option("--waves", help="Folder for waveforms of failing runs.")] = Path("out/waves"),
     as_json: Json = False,
     quiet: Quiet = False,
@@ -321,19 +321,35 @@ def main() -> None:
     """Run the command line; bad input is one line on standard error and exit code 2, Ctrl-C is 130."""
     try:
         code = app(standalone_mode=False)
+        if code == 130:  # Typer turns Ctrl-C into its exit code
+            _fail("interrupted", 130)
     except (typer.Abort, KeyboardInterrupt):
         code = _fail("interrupted", 130)
     except _UsageError as error:
-        code = _fail(error.format_message(), 2)  # type: ignore[attr-defined]
+        code = _usage(error.format_message())  # type: ignore[attr-defined]
     except BrokenPipeError:
         # the reader has gone; give the interpreter nothing to flush
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
-    except (ValueError, OSError, RuntimeError) as error:
+    except ImportError as error:
+        code = _fail(f"{error}; an optional part is not installed: pip install 'hwsim[rtl,quant,models]'", 2)
+    except MemoryError as error:
+        code = _fail(f"not enough memory: {error}", 2)
+    except (ValueError, OSError, RuntimeError, OverflowError) as error:
         if os.environ.get("HWSIM_TRACEBACK"):
             raise
         code = _fail(str(error) or type(error).__name__, 2)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage(message: str) -> int:
+    """Report a wrong command line; without arguments the help has been shown, and there is nothing more to say."""
+    if not message:
+        return 2
+    known = (
+        f" Commands: {', '.join(command.callback.__name__ for command in app.registered_commands if command.callback)}"
+    )
+    return _fail(message + (known if message.startswith("No such command") else ""), 2)
 
 
 def _fail(message: str, code: int) -> int:

@@ -95,6 +95,10 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: {line}is no YAML: {error.problem or error.context}") from None
     except YAMLError as error:
         raise ConfigError(f"{path}: is no YAML: {' '.join(str(error).split())}") from None
+    except ConfigError:
+        raise
+    except ValueError as error:  # a value that does not fit its tag, such as a date
+        raise ConfigError(f"{path}: is no YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise ConfigError(f"{path}: is nested too deeply") from None
     if not isinstance(data, dict):

@@ -155,7 +155,7 @@ def _config(name: str, folder: Path) -> PretrainedConfig:
 
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # transformers checks fields with exception classes of its own
         raise LoadError(f"{name}: config.json is not usable: {_first_line(error)}") from error
     quantised = getattr(config, "quantization_config", None)
     if quantised:
@@ -167,6 +167,8 @@ def _config(name: str, folder: Path) -> PretrainedConfig:
 def _kind(name: str, config: PretrainedConfig) -> Kind:
     """Return what a configuration's architecture computes."""
     architectures = config.architectures or []
+    if not isinstance(architectures, list) or not all(isinstance(item, str) for item in architectures):
+        raise LoadError(f"{name}: config.json: architectures must be a list of names, not {architectures!r}")
     if getattr(config, "is_encoder_decoder", False):
         raise LoadError(
             f"{name}: encoder-decoder models are not supported; give a causal LM, an encoder or a classifier"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import resource
+import signal
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
     from models.load import LoadedModel
 
 FORMATS = ("int8", "int4_g128", "int4_g128_asym", "mxfp4", "nvfp4")
-SAMPLED_BLOCKS = (0, 14, 29)
-"""Transformer blocks whose layers go, with real operands, into the bundles and through the RTL."""
 SAMPLE_ROWS = 32
 LAYER_VECTORS = 504
 DIRECTED_VECTORS = 512
@@ -85,18 +85,19 @@ def run_demo(
 
     start = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
-    sampled = [name for name in linear_layers(loaded) if _block(name) in SAMPLED_BLOCKS]
+    sampled = sampled_layers(list(linear_layers(loaded)))
     inputs = capture_inputs(loaded, sampled, calibration, rows=SAMPLE_ROWS, seed=seed)
     float_ppl = float_perplexity(loaded, windows, reporter)
     rows = []
-    # a simulator is a process of its own: it runs beside the perplexities of its format
-    with ThreadPoolExecutor(max_workers=1) as pool:
+    # the simulation of a format runs beside its perplexities, in a process of its own
+    with _simulation_process() as pool:
         for fmt in FORMATS:
             network = quantise_network(loaded, fmt, "rtn", reporter)
             path = out / f"{fmt}.safetensors"
             write_bundle(path, export_network(loaded, network.part(inputs), inputs, seed, calibration_sha256))
             dots, layer_macs = _operands(path, fmt, seed)
             unit, params = pe.unit_for(fmt)
+            assert params == load_machine(simulate.machine_for(fmt)).params, "the unit confirmed is the unit timed"
             job = partial(
                 cosim_dots, fmt, unit.NAME, params, dots, engine=engine, seed=seed, waveform_dir=out / "waves"
             )
@@ -123,6 +124,11 @@ def run_demo(
     return document
 
 
+def _simulation_process() -> ProcessPoolExecutor:
+    """Return a pool of one process, which leaves Ctrl-C to this one."""
+    return ProcessPoolExecutor(1, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN))
+
+
 def demo_command(
     model: str, text_file: Path | None, tokens: int, out: Path, engine: str, seed: int, reporter: Reporter
 ) -> dict[str, Any]:
@@ -139,6 +145,26 @@ def demo_command(
     return run_demo(
         loaded, windows, text_sha256, calibration, text.sha256, out, engine=engine, seed=seed, reporter=reporter
     )
+
+
+def sampled_layers(names: list[str]) -> list[str]:
+    """Return the layers of the first, the middle and the last block, which go with real operands through the RTL.
+
+    Raises
+    ------
+    ValueError
+        When no layer belongs to a numbered block.
+
+    Examples
+    --------
+    >>> sampled_layers(["h.0.a", "h.1.a", "h.2.a", "h.3.a", "head"])
+    ['h.0.a', 'h.2.a', 'h.3.a']
+    """
+    blocks = sorted({block for block in map(_block, names) if block is not None})
+    if not blocks:
+        raise ValueError(f"the network has no linear layers in numbered blocks; it has {', '.join(names) or 'none'}")
+    chosen = {blocks[0], blocks[len(blocks) // 2], blocks[-1]}
+    return [name for name in names if _block(name) in chosen]
 
 
 def _block(name: str) -> int | None:
@@ -201,7 +227,8 @@ def _notes(loaded: LoadedModel, rows: list[dict[str, Any]]) -> list[str]:
     return [
         f"{loaded.name}: {loaded.note}.",
         f"Perplexity over {first['tokens']:,} tokens in windows of {WINDOW:,}, the same for every mode; all "
-        f"{first['linear_layers']} linear layers quantised (weights and activations), attention and norms in float32.",
+        f"{first['linear_layers']} linear layers quantised (weights and activations), attention and norms in float32. "
+        "A tensor scale of activations (nvfp4) is that of a whole window, later tokens included.",
         f"Cycles and energy: one window of {WINDOW:,} tokens through all linear layers, on each format's machine "
         "(4,096 products a cycle at 1 GHz).",
         "A row's energy is as trustworthy as its weakest part; the share charged at published figures is beside it. "
@@ -209,8 +236,9 @@ def _notes(loaded: LoadedModel, rows: list[dict[str, Any]]) -> list[str]:
         "RTL vectors: dot products of exported layers (real weights and inputs) and directed ones, each run "
         "unstalled and under random stalls, some through a reset; mismatches count wrong bits, cycle mism. wrong "
         "handshake cycles.",
-        "Difference: datapath minus fake-quant. Both see the same codes; the unit rounds its sums otherwise than a "
-        "float GEMM, which tips some activations of later layers onto another code. Its size is the figure's noise.",
+        "Difference: datapath minus fake-quant. Both start from the same weight codes; the unit rounds its sums "
+        "otherwise than a float GEMM, which tips some activations of later layers onto another code. Its size is the "
+        "noise of the figure.",
     ]
 
 

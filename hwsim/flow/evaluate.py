@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -66,7 +67,15 @@ def float_perplexity(loaded: LoadedModel, windows: torch.Tensor, reporter: Repor
     check_predicts_tokens(loaded)
     with reporter.bars() as bars:
         task = bars.add_task("perplexity, float32", total=len(windows))
-        return perplexity(loaded, windows, progress=lambda done, _: bars.update(task, completed=done))
+        return _finite(
+            perplexity(loaded, windows, progress=lambda done, _: bars.update(task, completed=done)), loaded, "float32"
+        )
+
+
+def _finite(value: float, loaded: LoadedModel, label: str) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"the perplexity of {loaded.name}, {label}, is not finite ({value}): its outputs overflow")
+    return value
 
 
 def check_predicts_tokens(loaded: LoadedModel) -> None:
@@ -93,17 +102,20 @@ def quantised_perplexity(
     with reporter.bars() as bars:
         task = bars.add_task(f"perplexity, {label}", total=steps)
 
-        def counted(layer: QuantizedLinear, x: Any) -> Any:
-            result = layer(x)
+        def counted(name: str, layer: QuantizedLinear, x: Any) -> Any:
+            try:
+                result = layer(x)
+            except ValueError as error:
+                raise ValueError(f"layer {name}, input: {error}") from error
             bars.advance(task)
             return result
 
         functions = {
-            name: partial(counted, QuantizedLinear(weight, gemm, layers[name].bias))
+            name: partial(counted, name, QuantizedLinear(weight, gemm, layers[name].bias))
             for name, weight in network.weights.items()
         }
         with replaced(loaded, functions):
-            return perplexity(loaded, windows)
+            return _finite(perplexity(loaded, windows), loaded, label)
 
 
 def evaluate(

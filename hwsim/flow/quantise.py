@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -139,8 +140,7 @@ def quantise_to_file(
 
     get(fmt)
     methods.method(method)
-    if not out.parent.is_dir():
-        raise ValueError(f"--out {out}: the folder {out.parent} does not exist")
+    check_target(out)
     loaded = load(model, quiet=reporter.quiet)
     layers = linear_layers(loaded)
     names = [name for name in layers if wanted(name)]
@@ -177,6 +177,16 @@ def quantise_to_file(
             for layer in bundle.layers
         ],
     }
+
+
+def check_target(out: Path) -> None:
+    """Refuse a file that could not be written in the end, before any work is done."""
+    if not out.name or out.is_dir():
+        raise ValueError(f"--out {str(out)!r}: is a folder; give the name of a file")
+    if not out.parent.is_dir():
+        raise ValueError(f"--out {out}: the folder {out.parent} does not exist")
+    if not os.access(out.parent, os.W_OK):
+        raise ValueError(f"--out {out}: the folder {out.parent} cannot be written")
 
 
 def _sample(

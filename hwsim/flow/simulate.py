@@ -12,6 +12,7 @@ from hwsim.arch import GemmShape, Machine, MachineReport, load_machine, machine_
 from hwsim.cost import EnergyReport, energy, table_for
 from hwsim.formats import get
 from hwsim.formats.bundle import Bundle, read_bundle
+from hwsim.formats.codec import block_size
 
 OUT_BITS = 32
 """Bits of a result as it leaves the array: units return FP32."""
@@ -79,8 +80,10 @@ def gemm_shape(name: str, m: int, n: int, k: int, k_stored: int, fmt: str) -> Ge
 
     def bits(rows: int, name: str) -> int:
         spec = get(name)
+        per_block = spec.scale.bits + (spec.element.bits if spec.zero_point != "none" else 0)
+        blocks = k_stored // block_size(spec, k_stored)
         per_tensor = 32 if spec.tensor_scale != "none" else 0
-        return round(rows * k_stored * spec.bits_per_element(k_stored)) + per_tensor
+        return rows * (k_stored * spec.element.bits + blocks * per_block) + per_tensor
 
     return GemmShape(name, m, n, k, k_stored, bits(n, weight.name), bits(m, activation.name), m * n * OUT_BITS)
 

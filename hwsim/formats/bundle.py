@@ -75,16 +75,17 @@ class Layer:
                     f"layer {self.name}: {role} must be [rows, K] with blocks along its last axis, not "
                     f"{list(encoded.codes.shape)} of axis {encoded.axis}"
                 )
-        if not 1 <= self.k <= self.weight.k:
-            raise ValueError(f"layer {self.name}: k = {self.k} must lie in 1 .. {self.weight.k} (k padded)")
+        if type(self.k) is not int or not 1 <= self.k <= self.weight.k:
+            raise ValueError(f"layer {self.name}: k = {self.k!r} must be an integer in 1 .. {self.weight.k} (k padded)")
         if self.activation is not None and self.activation.k != self.weight.k:
             raise ValueError(f"layer {self.name}: activations have K = {self.activation.k}, weights {self.weight.k}")
         if self.reference is not None:
             rows = None if self.activation is None else self.activation.codes.shape[0]
-            if self.reference.shape != (rows, self.weight.codes.shape[0]):
+            shape = (rows, self.weight.codes.shape[0])
+            if self.reference.shape != shape or self.reference.dtype != np.float32:
                 raise ValueError(
-                    f"layer {self.name}: reference must be [{rows}, {self.weight.codes.shape[0]}], "
-                    f"not {list(self.reference.shape)}"
+                    f"layer {self.name}: reference must be float32 {list(shape)}, "
+                    f"not {self.reference.dtype} {list(self.reference.shape)}"
                 )
 
 
@@ -117,7 +118,7 @@ def write_bundle(path: str | Path, bundle: Bundle) -> None:
     ValueError
         When two layers share a name, a format is not the catalogue's, or `meta` uses a key of ours.
     OSError
-        When the folder cannot be written.
+        When the file cannot be written, because the disk is full for example.
     """
     if taken := sorted(_OWN_KEYS & set(bundle.meta)):
         raise ValueError(f"{path}: meta key {taken[0]!r} is one that the bundle itself writes")
@@ -141,8 +142,11 @@ def write_bundle(path: str | Path, bundle: Bundle) -> None:
             "sha256": {name: _digest(tensor) for name, tensor in tensors.items()},
         }
     )
-    with replacing(path) as aside:
-        save_file(tensors, aside, metadata={"hwsim": text, "hwsim_sha256": _text_digest(text)})
+    try:
+        with replacing(path) as aside:
+            save_file(tensors, aside, metadata={"hwsim": text, "hwsim_sha256": _text_digest(text)})
+    except (SafetensorError, OSError) as error:  # a full disk is a SafetensorError
+        raise OSError(f"{path}: the bundle cannot be written: {error}") from error
 
 
 def read_bundle(path: str | Path) -> Bundle:
@@ -155,6 +159,8 @@ def read_bundle(path: str | Path) -> Bundle:
         the message names the file and the key.
     """
     path = Path(path)
+    if path.is_dir():
+        raise BundleError(f"{path}: is a folder, not a bundle")
     try:
         with safe_open(str(path), framework="numpy") as file:
             own = file.metadata() or {}
@@ -174,6 +180,7 @@ def read_bundle(path: str | Path) -> Bundle:
         _check_hashes(path, meta, tensors)
         _check_rules(path, meta)
         layers = tuple(_read_layer(path, entry, tensors) for entry in meta["layers"])
+        _check_complete(path, layers, tensors)
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise BundleError(f"{path}: metadata key 'hwsim' was altered: {type(error).__name__} {error}") from error
     if _text_digest(own["hwsim"]) != own.get("hwsim_sha256"):  # last, so that the checks above name the key
@@ -245,6 +252,17 @@ def _check_rules(path: Path, meta: dict[str, Any]) -> None:
                 raise BundleError(
                     f"{path}: format {name}: rule {key!r} is {rules.get(key)!r} in the bundle, {own.get(key)!r} here"
                 )
+
+
+def _check_complete(path: Path, layers: tuple[Layer, ...], tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse a bundle without layers, with a layer twice, or with tensors that belong to none."""
+    names = [layer.name for layer in layers]
+    if not names:
+        raise BundleError(f"{path}: layers: the bundle holds none")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise BundleError(f"{path}: layers: {twice[0]!r} stands twice")
+    if odd := sorted(name for name in tensors if name.rpartition("/")[0] not in names):
+        raise BundleError(f"{path}: tensor {odd[0]!r} belongs to no layer")
 
 
 def _read_layer(path: Path, entry: dict[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Layer:

@@ -44,7 +44,7 @@ class Params:
     """
 
     weight: str = "int8"
-    lanes: int = 16
+    lanes: int = 32
     block: int = 0
     zero_point: bool = False
 
@@ -84,10 +84,10 @@ def params_for(weight: BlockSpec, activation: BlockSpec, lanes: int | None = Non
     if activation.name != "int8" or weight.element.name not in ("int8", "int4", "uint4"):
         return None
     if weight.block_size is None:
-        return Params(weight.element.name, lanes or 16) if weight.scale.name == "float32" else None
+        return Params(weight.element.name, lanes or 32) if weight.scale.name == "float32" else None
     if weight.scale.name != "float16":
         return None
-    return Params(weight.element.name, lanes or 16, weight.block_size, weight.zero_point != "none")
+    return Params(weight.element.name, lanes or 32, weight.block_size, weight.zero_point != "none")
 
 
 def reference(beats: Mapping[str, NDArray[np.integer]], params: Params) -> int:
@@ -111,7 +111,7 @@ def cycles(m: int, n: int, k: int, params: Params) -> int:
 
 
 def actions(m: int, n: int, k: int, params: Params) -> dict[str, int]:
-    """Return counts of the events of a GEMM (K without padding); `docs` of the names are in `hwsim.cost`."""
+    """Return counts of the events of a GEMM (K without padding); the names are explained in `hwsim.cost`."""
     spec = params.datapath
     outputs, blocks = m * n, _dot.block_count(k, spec)
     counts = {

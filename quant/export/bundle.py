@@ -25,6 +25,9 @@ def export_layer(name: str, weight: QuantizedTensor, original: torch.Tensor, inp
     if inputs is None:
         return Layer(name, weight.k, weight.encoded)
     rows = as_numpy(inputs)
-    codes = quantize_activations(rows, weight.encoded.format.activation, weight.k_padded)
+    try:
+        codes = quantize_activations(rows, weight.encoded.format.activation, weight.k_padded)
+    except ValueError as error:
+        raise ValueError(f"layer {name}, input: {error}") from error
     reference = torch.from_numpy(rows) @ original.detach().to(torch.float32).T
     return Layer(name, weight.k, weight.encoded, codes, as_numpy(reference))

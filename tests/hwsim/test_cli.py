@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,7 @@ def test_every_command_takes_the_common_options(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["bogus"], "No such command 'bogus'"),
+        (["bogus"], "No such command 'bogus'. Commands: formats, pe, models, quantize,"),
         (["formats", "--nope"], "No such option"),
         (["eval", "--model", "smollm2"], "Missing option '--format'"),
         (["eval", "--model", "smollm2", "--format", "fp5"], "unknown format 'fp5'; known: int4_g128"),
@@ -69,6 +68,9 @@ def test_every_command_takes_the_common_options(capsys: pytest.CaptureFixture[st
         (["quantize", "--model", "smollm2", "--format", "int8", "--out", "nowhere/x.safetensors"], "does not exist"),
         (["cosim", "--pe", "nope"], "unknown unit 'nope'; known: int_mac, mx_dot"),
         (["cosim", "--pe", "mx_dot", "--vectors", "0"], "--vectors"),
+        (["cosim", "--pe", "mx_dot", "--vectors", "1000000000000"], "--vectors"),
+        (["quantize", "--model", "smollm2", "--format", "int8", "--out", "."], "is a folder"),
+        (["simulate", ".", "--machine", "mxfp4_os"], "is a folder"),
         (["cosim", "--pe", "mx_dot", "--engine", "modelsim"], "auto, icarus, verilator"),
         (["cosim", "--pe", "mx_dot", "--bundle", "nowhere.safetensors"], "nowhere.safetensors: no such bundle"),
         (["simulate", "nowhere.safetensors", "--machine", "mxfp4_os"], "nowhere.safetensors: no such bundle"),
@@ -232,7 +234,7 @@ def test_cosim_mismatch_exits_with_one_and_leaves_a_waveform(
 
 
 def test_interrupt_has_its_usual_exit_code(network_folder: Path) -> None:
-    # as a shell's Ctrl-C: SIGINT once work is under way
+    # as a shell's Ctrl-C: SIGINT once work is under way, which the first progress says
     process = subprocess.Popen(
         [
             sys.executable,
@@ -251,8 +253,10 @@ def test_interrupt_has_its_usual_exit_code(network_folder: Path) -> None:
         env=os.environ | {"NO_COLOR": "1"},
         cwd=Path(cli.__file__).parent.parent,
     )
-    time.sleep(4)
+    assert process.stderr is not None
+    started = process.stderr.readline()
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, started + err
     assert "Traceback" not in err
+    assert "hwsim: error: interrupted" in err

@@ -17,7 +17,6 @@ from hwsim.formats.bundle import read_bundle
 def outcome(network_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     out = tmp_path_factory.mktemp("demo")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo, "SAMPLED_BLOCKS", (0, 1))
         patch.setattr(demo, "LAYER_VECTORS", 28)
         patch.setattr(demo, "DIRECTED_VECTORS", 40)
         patch.setattr(demo, "FORMATS", ("int8", "nvfp4"))

@@ -102,11 +102,14 @@ def test_two_formats_of_one_name_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"k": 0}, r"layer a: k = 0 must lie in 1 \.\. 64"),
-        ({"k": 65}, r"layer a: k = 65 must lie in 1 \.\. 64"),
+        ({"k": 0}, r"layer a: k = 0 must be an integer in 1 \.\. 64"),
+        ({"k": 65}, r"layer a: k = 65 must be an integer in 1 \.\. 64"),
         ({"activation": encode(np.ones((2, 32), np.float32), "mxfp4")}, "layer a: activations have K = 32, weights 64"),
-        ({"reference": np.zeros((2, 4), np.float32)}, r"layer a: reference must be \[2, 3\], not \[2, 4\]"),
-        ({"activation": None}, r"layer a: reference must be \[None, 3\], not \[2, 3\]"),
+        (
+            {"reference": np.zeros((2, 4), np.float32)},
+            r"layer a: reference must be float32 \[2, 3\], not float32 \[2, 4\]",
+        ),
+        ({"activation": None}, r"layer a: reference must be float32 \[None, 3\], not float32 \[2, 3\]"),
     ],
     ids=["k 0", "k beyond", "K of activations", "reference shape", "reference without rows"],
 )

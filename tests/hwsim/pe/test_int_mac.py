@@ -23,8 +23,8 @@ from tests.hwsim.pe import oracle
         ({"lanes": 0}, "lanes must be a positive integer, not 0"),
         ({"lanes": 2.0}, "lanes must be a positive integer, not 2.0"),
         ({"lanes": 1000}, "lanes.*256.*1000"),
-        ({"block": 24}, "multiple of lanes = 16, not 24"),
-        ({"block": -16}, "multiple of lanes = 16, not -16"),
+        ({"block": 24}, "multiple of lanes = 32, not 24"),
+        ({"block": -16}, "multiple of lanes = 32, not -16"),
         ({"block": 1 << 18}, "int_mac.*block"),  # its sum would not fit 32 bits
     ],
     ids=str,

@@ -26,7 +26,7 @@ def test_pack_beats_as_the_layout_says(unit_name: str, fields: dict) -> None:
 
 
 def test_sides_share_out_the_beat() -> None:
-    spec = unit("int_mac").Params(weight="uint4", block=16, zero_point=True).datapath
+    spec = unit("int_mac").Params(weight="uint4", lanes=16, block=16, zero_point=True).datapath
     sides = [name for side in "ab" for name, _ in side_layout(spec, side)]
     assert sorted([*sides, "last"]) == sorted(name for name, _ in beat_layout(spec))
     with pytest.raises(ValueError, match="'c'"):
