@@ -12,7 +12,7 @@ ARGS ?=
 in_venv = source .venv/env.sh;
 packages := hwsim rtl quant models
 
-.PHONY: help setup demo test test-full lint format pins clean distclean
+.PHONY: help setup demo test test-full bench lint format pins clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,9 @@ test: setup ## run the tests, without those marked slow or gpu
 
 test-full: setup ## run all tests that a machine without accelerator can run
 	@$(in_venv) python -m pytest -m "not gpu" $(ARGS)
+
+bench: setup ## time encoders and GEMMs on codes, as ratios to this machine's copy and float32 GEMM
+	@$(in_venv) python tools/bench.py $(ARGS)
 
 lint: setup ## check style, format and types
 	@$(in_venv) status=0; for check in "ruff check ." "ruff format --check ." mypy; do $$check || status=1; done; exit $$status

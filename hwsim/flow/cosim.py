@@ -79,7 +79,9 @@ def cosim_command(
     engine = find_simulator(engine).engine  # a wrong engine is said before any work is done
     if bundle_file is not None:
         bundle = read_bundle(bundle_file)
-        return [cosim_bundle(bundle, unit_name, engine=engine, vectors=vectors, seed=seed, waveform_dir=waveform_dir)]
+        with reporter.busy(f"cosim {unit_name} ({engine})"):
+            row = cosim_bundle(bundle, unit_name, engine=engine, vectors=vectors, seed=seed, waveform_dir=waveform_dir)
+        return [row]
     rows = []
     formats = formats_of(unit_name)
     for fmt in reporter.track(formats, f"cosim {unit_name} ({engine})", total=len(formats)):

@@ -86,7 +86,8 @@ def run_demo(
     start = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     sampled = sampled_layers(list(linear_layers(loaded)))
-    inputs = capture_inputs(loaded, sampled, calibration, rows=SAMPLE_ROWS, seed=seed)
+    with reporter.busy(f"capture {SAMPLE_ROWS} input rows of {len(sampled)} layers"):
+        inputs = capture_inputs(loaded, sampled, calibration, rows=SAMPLE_ROWS, seed=seed)
     float_ppl = float_perplexity(loaded, windows, reporter)
     rows = []
     # the simulation of a format runs beside its perplexities, in a process of its own
@@ -95,8 +96,8 @@ def run_demo(
             network = quantise_network(loaded, fmt, "rtn", reporter)
             path = out / f"{fmt}.safetensors"
             write_bundle(path, export_network(loaded, network.part(inputs), inputs, seed, calibration_sha256))
-            dots, layer_macs = _operands(path, fmt, seed)
             unit, params = pe.unit_for(fmt)
+            dots, layer_macs = _operands(path, fmt, unit, params, seed)
             assert params == load_machine(simulate.machine_for(fmt)).params, "the unit confirmed is the unit timed"
             job = partial(
                 cosim_dots, fmt, unit.NAME, params, dots, engine=engine, seed=seed, waveform_dir=out / "waves"
@@ -138,11 +139,12 @@ def demo_command(
     model: str, text_file: Path | None, tokens: int, out: Path, engine: str, seed: int, reporter: Reporter
 ) -> dict[str, Any]:
     """Run `hwsim demo`: load the network and the texts, run the chain, return its document."""
-    from models.load import load
     from models.text import default_text
     from rtl.sim.simulators import find_simulator
 
     engine = find_simulator(engine).engine  # a wrong engine is said before any work is done
+    with reporter.busy("import torch and transformers"):
+        from models.load import load
     loaded = load(model, quiet=reporter.quiet)
     windows, text_sha256 = evaluation_windows(loaded, text_file, tokens)
     text = default_text()
@@ -178,9 +180,8 @@ def _block(name: str) -> int | None:
     return int(numbers[0]) if numbers else None
 
 
-def _operands(path: Path, fmt: str, seed: int) -> tuple[Dots, int]:
+def _operands(path: Path, fmt: str, unit: pe.Unit, params: Any, seed: int) -> tuple[Dots, int]:
     """Return the dot products of an exported bundle with directed ones after them, and the MACs of the former."""
-    unit, params = pe.unit_for(fmt)
     dots = from_bundle(read_bundle(path), unit, params, LAYER_VECTORS, seed)
     layer_macs = dots.macs
     dots.extend(directed(fmt, unit, params, DIRECTED_VECTORS, seed))

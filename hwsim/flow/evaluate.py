@@ -208,12 +208,12 @@ def evaluate_command(
     reporter: Reporter,
 ) -> dict[str, Any]:
     """Run `hwsim eval`: return its document."""
-    from models.load import load
     from quant import methods
 
-    # cheap checks first: a wrong name should not cost a download
-    pe.unit_for(fmt, pe_name)
-    methods.method(method)
+    pe.unit_for(fmt, pe_name)  # cheap checks first: a wrong name should not cost a download
+    with reporter.busy("import torch and transformers"):
+        methods.method(method)
+        from models.load import load
     loaded = load(model, quiet=reporter.quiet)
     windows, text_sha256 = evaluation_windows(loaded, text_file, tokens)
     evaluation = evaluate(loaded, fmt, windows, text_sha256, reporter, method=method, pe_name=pe_name)

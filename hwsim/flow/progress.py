@@ -37,6 +37,16 @@ class Reporter:
         with self.bars() as progress:
             yield from progress.track(items, total=total, description=description)
 
+    @contextmanager
+    def busy(self, description: str) -> Iterator[None]:
+        """Show on a terminal that one piece of work of unknown length goes on; the bar goes away at its end."""
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        console = Console(stderr=True)
+        hidden = self.quiet or not console.is_terminal
+        with Progress(*columns, console=console, disable=hidden, transient=True) as progress:
+            progress.add_task(description, total=None)
+            yield
+
     def say(self, message: str) -> None:
         """Print one line of progress."""
         if not self.quiet:

@@ -134,13 +134,14 @@ def quantise_to_file(
     ValueError
         Unknown names, no layer that fits the pattern, NaN in a weight, or a text that is too short.
     """
-    from models.linear import left_alone, linear_layers
-    from models.load import load
     from quant import methods
 
     get(fmt)
-    methods.method(method)
     check_target(out)
+    with reporter.busy("import torch and transformers"):
+        methods.method(method)
+        from models.linear import left_alone, linear_layers
+        from models.load import load
     loaded = load(model, quiet=reporter.quiet)
     layers = linear_layers(loaded)
     names = [name for name in layers if wanted(name)]
@@ -205,8 +206,9 @@ def _sample(
     part = text.calibration if text_file is None else text
     window = min(SAMPLE_WINDOW, int(loaded.facts.get("max_position_embeddings", SAMPLE_WINDOW)))
     windows = token_windows(loaded.tokenizer, part, -(-rows // window) * window, window)
-    reporter.say(f"capturing {rows} input rows of {len(names)} layers")
     # a pooler sees one row a text, not one a token: it stays without sample operands, and the report says so
     poolers = {name: "no sample operands: it does not see a row a token" for name in names if "pooler" in name}
-    inputs = capture_inputs(loaded, [name for name in names if name not in poolers], windows, rows=rows, seed=seed)
+    taken = [name for name in names if name not in poolers]
+    with reporter.busy(f"capture {rows} input rows of {len(taken)} layers"):
+        inputs = capture_inputs(loaded, taken, windows, rows=rows, seed=seed)
     return inputs, text.sha256, poolers

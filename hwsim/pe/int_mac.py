@@ -84,10 +84,10 @@ def params_for(weight: BlockSpec, activation: BlockSpec, lanes: int | None = Non
     if activation.name != "int8" or weight.element.name not in ("int8", "int4", "uint4"):
         return None
     if weight.block_size is None:
-        return Params(weight.element.name, lanes or 32) if weight.scale.name == "float32" else None
+        return Params(weight.element.name, lanes or Params.lanes) if weight.scale.name == "float32" else None
     if weight.scale.name != "float16":
         return None
-    return Params(weight.element.name, lanes or 32, weight.block_size, weight.zero_point != "none")
+    return Params(weight.element.name, lanes or Params.lanes, weight.block_size, weight.zero_point != "none")
 
 
 def reference(beats: Mapping[str, NDArray[np.integer]], params: Params) -> int:

@@ -151,8 +151,9 @@ def test_machine_refuses_another_units_format(capsys: pytest.CaptureFixture[str]
         (("clock_hz: 1000000000", "clock_hz: 1000000000\nclock_hz: 2"), "clock_hz"),
         (("clock_hz: 1000000000\n", ""), "clock_hz"),
         (("lanes: 32", "lanes: 7"), "lanes"),
+        (("clock_hz: 1000000000", "clock_hz: 2020-99-99"), "is no YAML"),
     ],
-    ids=["unknown", "duplicate", "missing", "bad params"],
+    ids=["unknown", "duplicate", "missing", "bad params", "no date"],
 )
 def test_bad_machine_file_names_file_and_key(
     capsys: pytest.CaptureFixture[str], bundle_file: Path, tmp_path: Path, change: tuple[str, str], said: str
@@ -196,6 +197,27 @@ def test_nan_in_a_weight_names_the_layer_and_leaves_no_file(
     )
     assert code == 2 and "model.layers.1.mlp.up_proj" in err and "[3, 5]" in err and "nan" in err
     assert list(out.iterdir()) == []
+
+
+def test_network_whose_outputs_overflow_has_no_perplexity(
+    capsys: pytest.CaptureFixture[str], network_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.evaluate.perplexity", lambda *arguments, **options: float("nan"))
+    code, out, err = run(capsys, "eval", "--model", str(network_folder), "--format", "int8", "--tokens", "1024")
+    assert (code, out) == (2, "")
+    assert "float32, is not finite (nan)" in err
+
+
+def test_missing_part_says_what_to_install(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "models.load", None)
+    code, out, err = run(capsys, "eval", "--model", "smollm2", "--format", "int8", "--quiet")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "models.load" in err and "pip install 'hwsim[rtl,quant,models]'" in err
+
+
+def test_document_without_a_finite_number_is_still_json(capsys: pytest.CaptureFixture[str]) -> None:
+    cli._emit({"rows": [{"name": "x", "weight_sqnr_db": float("inf")}]}, True, {}, "", [])
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["rows"][0]["weight_sqnr_db"] is None
 
 
 @pytest.mark.rtl

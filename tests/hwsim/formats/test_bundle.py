@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from hwsim.formats import BlockSpec, Encoded, bundle, encode, get, names
@@ -339,3 +339,51 @@ def test_blocks_along_another_axis_are_refused(tmp_path: Path) -> None:
     weight = encode(np.ones((32, 3), np.float32), "mxfp4", axis=0)
     with pytest.raises(ValueError, match=r"layer a.*axis"):
         Layer("a", 32, weight)
+
+
+def reseal(path: Path, change: Any) -> None:
+    """Edit metadata and tensors and put every hash right again, as a careless tool would: only sense can refuse it."""
+    with safe_open(str(path), framework="numpy") as file:
+        meta = json.loads(file.metadata()["hwsim"])
+        data = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    change(meta, data)
+    meta["sha256"] = {key: bundle._digest(tensor) for key, tensor in data.items()}
+    text = json.dumps(meta)
+    save_file(data, path, metadata={"hwsim": text, "hwsim_sha256": bundle._text_digest(text)})
+
+
+def _empty(meta: Any, data: Any) -> None:
+    meta["layers"] = []
+    data.clear()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda meta, data: meta["layers"].append(meta["layers"][0]), ["layers", "'a' stands twice"]),
+        (_empty, ["layers", "holds none"]),
+        (lambda meta, data: data.update({"c/weight.codes": np.zeros(2, np.uint8)}), ["'c/weight.codes'", "no layer"]),
+        (lambda meta, data: meta["layers"][0].update(k=True), ["layer a", "k = True must be an integer"]),
+        (lambda meta, data: meta["layers"][0].update(k=30.5), ["layer a", "k = 30.5 must be an integer"]),
+        (
+            lambda meta, data: data.update({"a/reference": data["a/reference"].astype(np.float64)}),
+            ["layer a", "must be float32"],
+        ),
+    ],
+    ids=["layer twice", "no layers", "tensor of no layer", "k true", "k a fraction", "reference in float64"],
+)
+def test_a_resealed_bundle_that_makes_no_sense_is_refused(good: Path, change: Any, words: list[str]) -> None:
+    reseal(good, lambda meta, data: None)
+    read_bundle(good)  # the seal itself is right
+    reseal(good, change)
+    refused(good, *words)
+
+
+def test_a_full_disk_is_one_error_that_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(bundle, "save_file", full)
+    with pytest.raises(OSError, match=r"here: the bundle cannot be written: .*No space left"):
+        write_bundle(tmp_path / "here", Bundle((layer("a", "mxfp4"),)))
+    assert list(tmp_path.iterdir()) == []

@@ -264,3 +264,22 @@ def test_any_output_scale_gives_the_bits_of_the_reference(fmt: str, scale: int) 
 def oracle_unit(fmt: str) -> str:
     """Return the first unit that takes a format."""
     return next(name for other, name in CASES if other == fmt)
+
+
+@every_case
+def test_bands_of_rows_and_tiles_of_columns_meet(fmt: str, name: str) -> None:
+    """Enough rows that threads share them, and columns over a tile's end: every output as in a GEMM of its own row."""
+    import numba
+
+    rows, columns = 64 * numba.get_num_threads() + 5, 200
+    a, b = oracle.operands(fmt, rows, columns, 2 * (get(fmt).block_size or 64))
+    found, params = unit(name), oracle.params_of(fmt, name)
+    whole = found.gemm(a, b, params).view(np.uint32)
+    for start in range(0, rows, 32):
+        part = found.gemm(a.rows(slice(start, start + 32)), b, params).view(np.uint32)
+        np.testing.assert_array_equal(whole[start : start + 32], part)
+    middle = -(-rows // 2)
+    for row in (0, middle - 2, middle - 1, middle, middle + 1, rows - 1):
+        for column in (0, 191, 192, 199):
+            bits = found.reference(found.beats(a, b, row, column, params), params)
+            assert int(whole[row, column]) == bits, (row, column)

@@ -54,3 +54,15 @@ def test_inputs_of_another_length_are_refused(shape: tuple[int, int]) -> None:
     original = torch.randn(3, 64)
     with pytest.raises((ValueError, RuntimeError)):
         export_layer("a", rtn.quantize(original, rtn.Config("int4_g128")), original, torch.zeros(shape))
+
+
+def test_a_bad_input_row_names_the_layer() -> None:
+    import numpy as np
+
+    from quant.methods import rtn
+
+    weight = np.ones((4, 32), np.float32)
+    rows = torch.ones(2, 32)
+    rows[1, 7] = float("nan")
+    with pytest.raises(ValueError, match=r"layer up, input: .*\[1, 7\]"):
+        export_layer("up", rtn.quantize(weight, rtn.Config("mxfp4")), torch.from_numpy(weight), rows)

