@@ -68,19 +68,41 @@ def _cell(value: Any) -> str:
 
 
 @app.command()
-def formats(as_json: Json = False, quiet: Quiet = False, seed: Seed = 0) -> None:
-    """List the number formats.
+def formats(
+    name: Annotated[str | None, typer.Argument(help="A format: print and draw its code points.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Drawing to write (png, svg, pdf).")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    seed: Seed = 0,
+) -> None:
+    """List the number formats, or print and draw the code points of one (out/formats/NAME.png).
 
-    Example: hwsim formats --json
+    Example: hwsim formats float8_e4m3fn
     """
-    from hwsim.flow.listings import format_rows
+    from hwsim.flow import listings
 
-    columns = {
-        "name": "format", "bits_per_element": "bits/element", "element": "element", "block_size": "block",
-        "scale": "scale", "scale_rule": "scale rule", "max_element": "max element", "activation": "activations",
-        "source": "source",
-    }  # fmt: skip
-    _emit({"rows": format_rows()}, as_json, columns, "Number formats", [])
+    if name is None:
+        if plot is not None:
+            raise _UsageError("--plot draws the code points of one format; name it")
+        columns = {
+            "name": "format", "family": "family", "bits_per_element": "bits/element", "max_element": "max element",
+            "min_step": "smallest step", "activation": "activations", "witnesses": "witnesses", "source": "source",
+        }  # fmt: skip
+        rows = listings.format_rows()
+        note = f"{len(rows)} formats of {len({row['generator'] for row in rows})} generators; K = 4096"
+        _emit({"rows": rows}, as_json, columns, "Number formats", [note])
+        return
+    rows = listings.code_rows(name)
+    title = f"Code points of {name}"
+    if not rows:
+        if plot is not None:
+            raise ValueError(f"format {name}: a code has no value of its own (there are no code points to draw)")
+        _emit({"rows": rows, "plot": None}, as_json, {}, title, ["A code of this format has no value of its own."])
+        return
+    path = plot or Path("out", "formats", f"{name}.png")
+    listings.draw_codes(name, path)
+    columns = {"code": "code", "bits": "bits", "value": "value before scales"}
+    _emit({"rows": rows, "plot": str(path)}, as_json, columns, title, [f"Drawn in {path}"])
 
 
 @app.command()

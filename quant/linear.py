@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hwsim.formats import Encoded, decode
+from hwsim.formats import Encoded, activation_of, decode
 from quant.tensor import QuantizedTensor, as_numpy, quantize_activations
 
 Gemm = Callable[[Encoded, Encoded], NDArray[np.float32]]
@@ -45,6 +45,6 @@ class QuantizedLinear:
         if x.shape[-1] != self.weight.k:
             raise ValueError(f"the layer takes inputs [..., {self.weight.k}], not {list(x.shape)}")
         rows = as_numpy(x).reshape(-1, x.shape[-1])
-        codes = quantize_activations(rows, self.weight.encoded.format.activation, self.weight.k_padded)
+        codes = quantize_activations(rows, activation_of(self.weight.encoded.format), self.weight.k_padded)
         out = torch.from_numpy(self.gemm(codes, self.weight.encoded)).reshape(*x.shape[:-1], -1)
         return out if self.bias is None else out + self.bias

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hwsim.formats import BlockSpec, Encoded, encode, get
+from hwsim.formats import Encoded, Format, decode, encode, get
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,9 @@ class QuantizedTensor:
         return self.encoded.k
 
 
-def padded_length(k: int, fmt: str | BlockSpec) -> int:
+def padded_length(k: int, fmt: str | Format) -> int:
     """Return K rounded up to whole blocks of a format."""
-    block = get(fmt).block_size or 1
-    return -(-k // block) * block
+    return k + get(fmt).padding(k)
 
 
 def pad_k(x: NDArray[np.float32], k_padded: int) -> NDArray[np.float32]:
@@ -52,20 +51,51 @@ def pad_k(x: NDArray[np.float32], k_padded: int) -> NDArray[np.float32]:
 
 
 def as_numpy(x: torch.Tensor | NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return a float32 NumPy view of a tensor (a copy only when dtype or device need one)."""
-    if isinstance(x, torch.Tensor):
-        x = x.detach().to("cpu", torch.float32).numpy()
-    return np.ascontiguousarray(x, np.float32)
+    """Return a tensor as contiguous float32 NumPy, sharing its memory through DLPack where dtype and device allow."""
+    values = np.from_dlpack(x.detach().to("cpu", torch.float32)) if isinstance(x, torch.Tensor) else x
+    return np.ascontiguousarray(values, np.float32)
 
 
-def quantize_activations(x: NDArray[np.float32], fmt: str | BlockSpec, k_padded: int) -> Encoded:
+def encode_tensor(x: torch.Tensor, fmt: str | Format, axis: int = -1) -> Encoded:
+    """Encode a torch tensor, padded with zeros along `axis` to whole blocks; the padding is recorded.
+
+    Parameters
+    ----------
+    x : floating-point tensor [...]
+        float32 on the CPU is read in place; other dtypes and devices are copied to float32.
+    fmt, axis
+        As for `hwsim.formats.encode`.
+
+    Raises
+    ------
+    TypeError
+        When `x` is no floating-point tensor.
+    ValueError
+        As `hwsim.formats.encode`.
+
+    Exactness
+    ---------
+    That of the format; float64 input is first rounded to float32.
+    """
+    if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+        raise TypeError(f"encode_tensor needs a floating-point tensor, not {getattr(x, 'dtype', type(x).__name__)}")
+    values: NDArray[Any] = np.from_dlpack(x.detach().to("cpu", torch.float32))
+    return encode(values, fmt, axis, pad=True)
+
+
+def decode_tensor(encoded: Encoded) -> torch.Tensor:
+    """Return the values of an encoded tensor as float32 torch, sharing the memory of the decoded array."""
+    return torch.utils.dlpack.from_dlpack(decode(encoded))
+
+
+def quantize_activations(x: NDArray[np.float32], fmt: str | Format, k_padded: int) -> Encoded:
     """Quantise activations [M, K] dynamically, a scale a token or a block as the format says.
 
     Parameters
     ----------
     x : float32 [M, K]
         Activations; a format with a tensor scale takes it from all M rows together.
-    fmt : str or BlockSpec
+    fmt : str or Format
         Activation format.
     k_padded : int
         K of the weights' codes, to which zeros are appended.

@@ -25,7 +25,7 @@ from hwsim.flow.operands import Dots, directed, from_bundle
 from hwsim.flow.progress import Reporter
 from hwsim.flow.quantise import QuantisedNetwork, export_network, quantise_network
 from hwsim.flow.report import write_report
-from hwsim.formats import get
+from hwsim.formats import block, get
 from hwsim.formats.bundle import read_bundle, write_bundle
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def _simulate(network: QuantisedNetwork) -> simulate.Simulation:
     """Run one window of tokens through all linear layers on the shipped machine of the format."""
     machine = load_machine(simulate.machine_for(network.format))
     shapes = [
-        simulate.gemm_shape(name, WINDOW, weight.encoded.codes.shape[0], weight.k, weight.k_padded, network.format)
+        simulate.gemm_shape(name, WINDOW, weight.encoded.shape[0], weight.k, weight.k_padded, network.format)
         for name, weight in network.weights.items()
     ]
     return simulate.run(shapes, machine)
@@ -219,7 +219,7 @@ def _row(
         **{f"energy_{status}_pj": value for status, value in totals["energy_by_status_pj"].items()},
         **{key: hardware[key] for key in ("vectors", "layer_macs", "mismatches", "cycle_mismatches", "engine")},
         "seed": seed,
-        "scale_rule": get(evaluation.format).scale_rule,
+        "scale_rule": block(evaluation.format).scale_rule,
         "hwsim_version": hwsim.__version__,
     }
     config = {"format": get(evaluation.format).rules(), **{k: row[k] for k in ("pe", "pe_params", "machine", "seed")}}

@@ -7,36 +7,88 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hwsim import formats, pe
+from hwsim.files import replacing
 from hwsim.flow.operands import formats_of
 
 _DEFAULT_K = 4096
 """Row length for which bits an element are listed where a format has one scale a row."""
+_LISTED_SHAPE = (_DEFAULT_K, _DEFAULT_K)
 
 
 def format_rows() -> list[dict[str, Any]]:
-    """Return one row a block format."""
-    rows = []
-    for name in formats.names():
-        spec = formats.get(name)
-        rows.append(
-            {
-                "name": name,
-                "bits_per_element": spec.bits_per_element(_DEFAULT_K),
-                "element": spec.element.name,
-                "block_size": spec.block_size if spec.block_size is not None else "row",
-                "scale": spec.scale.name + (" x float32 tensor" if spec.tensor_scale != "none" else ""),
-                "scale_rule": spec.scale_rule,
-                "zero_point": spec.zero_point,
-                "max_element": spec.element.max_value,
-                "min_step": spec.element.min_step,
-                "activation": spec.activation,
-                "rules": spec.rules(),
-                "source": spec.source,
-                "witnesses": [*(spec.element.witnesses), *spec.witnesses],
-            }
-        )
-    return rows
+    """Return one row a format."""
+    return [_format_row(formats.get(name)) for name in formats.names()]
+
+
+def _format_row(spec: formats.Format) -> dict[str, Any]:
+    block = spec if isinstance(spec, formats.BlockSpec) else None
+    bare = block is not None and block.scale is None
+    return {
+        "name": spec.name,
+        "family": "element" if bare else type(spec).__name__.removesuffix("Spec").lower(),
+        "generator": spec.generator or spec.name,
+        "bits_per_element": spec.bits_per_element(_DEFAULT_K),
+        "max_element": spec.max_value,
+        "min_step": spec.min_step,
+        "parts": [part.name for part in spec.layout(_LISTED_SHAPE)],
+        "activation": block.activation if block is not None else None,
+        "rules": spec.rules(),
+        "source": spec.source,
+        # the tests hold every format against exact rationals or integers; the others are tools and published values
+        "witnesses": list(
+            dict.fromkeys(["exact oracle", *(block.element.witnesses if block is not None else ()), *spec.witnesses])
+        ),
+    }
+
+
+def code_rows(name: str) -> list[dict[str, Any]]:
+    """Return one row a code of a format: the code and what it is worth before scales, None where it is not finite.
+
+    Raises
+    ------
+    ValueError
+        When there is no such format.
+    """
+    spec = formats.get(name)
+    points = spec.code_points()
+    if points is None:
+        return []
+    width = max((len(points) - 1).bit_length(), 1)
+    return [
+        {"code": code, "bits": f"{code:0{width}b}", "value": float(value) if np.isfinite(value) else None}
+        for code, value in enumerate(points)
+    ]
+
+
+def draw_codes(name: str, path: Path) -> None:
+    """Draw the code points of a format: each value over its code, and the values alone along a line.
+
+    Raises
+    ------
+    ValueError
+        When the codes of the format have no values of their own, or matplotlib does not know the file's ending.
+    """
+    from matplotlib.figure import Figure
+
+    spec = formats.get(name)
+    points = spec.code_points()
+    if points is None:
+        raise ValueError(f"format {name}: a code has no value of its own (there are no code points to draw)")
+    finite = np.isfinite(points)
+    codes = np.flatnonzero(finite)
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    by_code, line = figure.subplots(2, 1, height_ratios=(4, 1))
+    by_code.plot(codes, points[finite], ".", markersize=max(1.5, 7 - len(points) / 100))
+    by_code.set(xlabel="code", ylabel="value before scales", title=f"{name}: {len(np.unique(points[finite]))} values")
+    by_code.grid(alpha=0.3)
+    line.plot(points[finite], np.zeros(len(codes)), "|", markersize=18)
+    line.set(yticks=[], xlabel="value before scales")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as aside:
+        figure.savefig(aside, format=path.suffix.removeprefix(".") or "png")
 
 
 def unit_rows() -> list[dict[str, Any]]:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim import pe
-from hwsim.formats import BlockSpec, Encoded, FloatSpec, encode, get
+from hwsim.formats import BlockSpec, Encoded, FloatSpec, activation_of, block, encode
 from hwsim.formats.bundle import Bundle
-from hwsim.formats.codec import SCALE_DTYPES
+from hwsim.formats.format import Part
 from hwsim.pe import Unit
 
 _CHUNK = 64
@@ -37,14 +37,14 @@ class Dots:
 
     def add(self, a: Encoded, b: Encoded, unit: Unit, params: Any, k: int) -> None:
         """Add the dot products of row i of A with row i of B, for every i."""
-        for start in range(0, a.codes.shape[0], _CHUNK):
+        for start in range(0, a.shape[0], _CHUNK):
             chunk = slice(start, start + _CHUNK)
             rows_a, rows_b = a.rows(chunk), b.rows(chunk)
             bits = np.ascontiguousarray(unit.gemm(rows_a, rows_b, params).diagonal()).view(np.uint32)
             for i, value in enumerate(bits):
                 self.beats.append(unit.beats(rows_a, rows_b, i, i, params))
                 self.expected.append(int(value))
-        self.macs += k * a.codes.shape[0]
+        self.macs += k * a.shape[0]
 
     def extend(self, other: Dots) -> None:
         """Add the dot products of another collection."""
@@ -69,8 +69,8 @@ def from_bundle(bundle: Bundle, unit: Unit, params: Any, vectors: int, seed: int
     shares = np.diff(np.linspace(0, vectors, len(layers) + 1).round().astype(int))
     for layer, share in zip(layers, shares, strict=True):
         assert layer.activation is not None
-        rows = rng.integers(layer.activation.codes.shape[0], size=share)
-        columns = rng.integers(layer.weight.codes.shape[0], size=share)
+        rows = rng.integers(layer.activation.shape[0], size=share)
+        columns = rng.integers(layer.weight.shape[0], size=share)
         if share:
             dots.add(layer.activation.rows(rows), layer.weight.rows(columns), unit, params, layer.k)
     return dots
@@ -83,10 +83,10 @@ def directed(fmt: str, unit: Unit, params: Any, vectors: int, seed: int) -> Dots
     in batches of one to four blocks: random data with outliers, encoded by the format's own rule; random codes under
     random scale codes, NaN among them; and lanes that all hold one code, whose sums are the largest and cancel.
     """
-    weights = get(fmt)
-    activations = get(weights.activation)
+    weights, activations = block(fmt), activation_of(fmt)
     rng = np.random.default_rng(seed)
     dots = Dots()
+    assert not isinstance(weights.block_size, tuple)
     unit_k = weights.block_size or params.lanes
     if weights.element.bits == activations.element.bits == 4:
         pairs = np.arange(256)[:vectors]
@@ -121,35 +121,34 @@ def _equal_lanes(rng: np.random.Generator, rows: int, k: int, spec: BlockSpec) -
 
 
 def _under_random_scales(rng: np.random.Generator, codes: NDArray[np.uint8], spec: BlockSpec) -> Encoded:
-    shape = (codes.shape[0], codes.shape[1] // (spec.block_size or codes.shape[1]))
-    scales = rng.integers(0, 1 << spec.scale.bits, shape, dtype=np.uint64).astype(SCALE_DTYPES[spec.scale.bits])
-    zeros = rng.integers(0, 1 << spec.element.bits, shape, dtype=np.uint8)
-    tensor_scale = rng.integers(0, 1 << 32, dtype=np.uint32).view(np.float32)
-    return Encoded(
-        spec,
-        codes,
-        scales,
-        zeros if spec.zero_point != "none" else None,
-        tensor_scale if spec.tensor_scale != "none" else None,
-    )
+    def part(part: Part) -> NDArray[Any]:
+        if part.dtype == np.float32:
+            return rng.integers(0, 1 << 32, part.shape, dtype=np.uint32).view(np.float32).reshape(part.shape)
+        return rng.integers(0, 1 << part.bits, part.shape, dtype=np.uint64).astype(part.dtype)
+
+    parts = {p.name: codes if p.name == "codes" else part(p) for p in spec.layout(codes.shape)}
+    return Encoded(spec, parts)
 
 
 def _with_unit_scales(codes: NDArray[np.uint8], spec: BlockSpec) -> Encoded:
     assert isinstance(spec.scale, FloatSpec)
-    shape = (codes.shape[0], codes.shape[1] // (spec.block_size or codes.shape[1]))
-    one = spec.scale.bias << spec.scale.man_bits
-    return Encoded(
-        spec,
-        codes,
-        np.full(shape, one, SCALE_DTYPES[spec.scale.bits]),
-        np.zeros(shape, np.uint8) if spec.zero_point != "none" else None,
-        np.float32(1) if spec.tensor_scale != "none" else None,
-    )
+    fill = {
+        "scales": spec.scale.bias << spec.scale.man_bits,
+        "zeros": 0,
+        "tensor_scale": 1,
+    }
+    parts = {
+        p.name: codes if p.name == "codes" else np.full(p.shape, fill[p.name], p.dtype)
+        for p in spec.layout(codes.shape)
+    }
+    return Encoded(spec, parts)
 
 
 def formats_of(unit_name: str) -> tuple[str, ...]:
     """Return the formats that a unit takes as weights."""
-    from hwsim.formats import names
-
     found = pe.unit(unit_name)
-    return tuple(name for name in names() if found.params_for(get(name), get(get(name).activation)) is not None)
+
+    def takes(name: str) -> bool:
+        return found.params_for(block(name), activation_of(name)) is not None
+
+    return tuple(name for name in pe.formats() if takes(name))

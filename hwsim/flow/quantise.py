@@ -169,10 +169,10 @@ def quantise_to_file(
         "rows": [
             {
                 "name": layer.name,
-                "n": layer.weight.codes.shape[0],
+                "n": layer.weight.shape[0],
                 "k": layer.k,
                 "k_padded": layer.weight.k,
-                "sample_rows": 0 if layer.activation is None else layer.activation.codes.shape[0],
+                "sample_rows": 0 if layer.activation is None else layer.activation.shape[0],
                 "weight_sqnr_db": network.layer_sqnr_db[layer.name],
             }
             for layer in bundle.layers

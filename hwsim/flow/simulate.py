@@ -10,9 +10,8 @@ from typing import Any
 from hwsim import pe
 from hwsim.arch import GemmShape, Machine, MachineReport, load_machine, machine_names, simulate
 from hwsim.cost import EnergyReport, energy, table_for
-from hwsim.formats import get
+from hwsim.formats import activation_of, block, get
 from hwsim.formats.bundle import Bundle, read_bundle
-from hwsim.formats.codec import block_size
 
 OUT_BITS = 32
 """Bits of a result as it leaves the array: units return FP32."""
@@ -75,23 +74,15 @@ class Simulation:
 
 def gemm_shape(name: str, m: int, n: int, k: int, k_stored: int, fmt: str) -> GemmShape:
     """Return a layer's shape with the stored bits of a weight format and of the activations that go with it."""
-    weight = get(fmt)
-    activation = get(weight.activation)
-
-    def bits(rows: int, name: str) -> int:
-        spec = get(name)
-        per_block = spec.scale.bits + (spec.element.bits if spec.zero_point != "none" else 0)
-        blocks = k_stored // block_size(spec, k_stored)
-        per_tensor = 32 if spec.tensor_scale != "none" else 0
-        return rows * (k_stored * spec.element.bits + blocks * per_block) + per_tensor
-
-    return GemmShape(name, m, n, k, k_stored, bits(n, weight.name), bits(m, activation.name), m * n * OUT_BITS)
+    weight, activation = get(fmt), activation_of(fmt)
+    weight_bits, activation_bits = weight.stored_bits((n, k_stored)), activation.stored_bits((m, k_stored))
+    return GemmShape(name, m, n, k, k_stored, weight_bits, activation_bits, m * n * OUT_BITS)
 
 
 def bundle_shapes(bundle: Bundle, m: int) -> list[GemmShape]:
     """Return the shapes of a bundle's layers for `m` rows of activations."""
     return [
-        gemm_shape(layer.name, m, layer.weight.codes.shape[0], layer.k, layer.weight.k, layer.weight.format.name)
+        gemm_shape(layer.name, m, layer.weight.shape[0], layer.k, layer.weight.k, layer.weight.format.name)
         for layer in bundle.layers
     ]
 
@@ -104,7 +95,7 @@ def check_machine_takes(machine: Machine, fmt: str) -> None:
     ValueError
         Naming the machine, its unit and the format.
     """
-    weight = get(fmt)
+    weight = block(fmt)
     _, params = pe.unit_for(weight, machine.unit.NAME, machine.params.datapath.lanes)
     if params != machine.params:
         raise ValueError(

@@ -1,12 +1,12 @@
 """A layer is a file: quantised layers with sample operands and their float reference, in one safetensors file.
 
-Layout (bundle version 1). For layer ``L``:
+Layout (bundle version 2). For layer ``L``:
 
 ======================  ==========================  =====================================================
 tensor                  dtype, shape                content
 ======================  ==========================  =====================================================
-``L/weight.codes``      uint8 [N, K*bits/8]         weight codes, packed low nibble first
-``L/weight.scales``     uint8/16/32 [N, K/block]    scale codes; also ``.zeros`` (uint8), ``.tensor_scale`` (float32)
+``L/weight.codes``      uint8 [N, K*bits/8]         weight codes, packed low bits first
+``L/weight.scales``     uint8/16/32 [N, K/block]    scale codes; likewise every other part of the format's layout
 ``L/activation.*``      the same, [rows, ...]       sample activations as codes, where captured
 ``L/reference``         float32 [rows, N]           output of the unquantised layer on the same rows, without bias
 ======================  ==========================  =====================================================
@@ -33,10 +33,11 @@ from safetensors.numpy import save_file
 from hwsim.files import replacing
 from hwsim.formats import registry
 from hwsim.formats.codec import Encoded
-from hwsim.formats.packing import pack, unpack
-from hwsim.formats.spec import BlockSpec
+from hwsim.formats.families.block import BlockSpec
+from hwsim.formats.format import ANY, Format, Part
+from hwsim.formats.packing import Order, pack, unpack
 
-VERSION = 1
+VERSION = 2
 _OWN_KEYS = {"bundle_version", "formats", "layers", "sha256"}
 
 
@@ -70,18 +71,18 @@ class Layer:
 
     def __post_init__(self) -> None:
         for role, encoded in (("weight", self.weight), ("activation", self.activation)):
-            if encoded is not None and (encoded.codes.ndim != 2 or encoded.axis not in (-1, 1)):
+            if encoded is not None and (len(encoded.shape) != 2 or encoded.axis not in (-1, 1) or encoded.padding):
                 raise ValueError(
                     f"layer {self.name}: {role} must be [rows, K] with blocks along its last axis, not "
-                    f"{list(encoded.codes.shape)} of axis {encoded.axis}"
+                    f"{list(encoded.shape)} of axis {encoded.axis} with padding {encoded.padding}"
                 )
         if type(self.k) is not int or not 1 <= self.k <= self.weight.k:
             raise ValueError(f"layer {self.name}: k = {self.k!r} must be an integer in 1 .. {self.weight.k} (k padded)")
         if self.activation is not None and self.activation.k != self.weight.k:
             raise ValueError(f"layer {self.name}: activations have K = {self.activation.k}, weights {self.weight.k}")
         if self.reference is not None:
-            rows = None if self.activation is None else self.activation.codes.shape[0]
-            shape = (rows, self.weight.codes.shape[0])
+            rows = None if self.activation is None else self.activation.shape[0]
+            shape = (rows, self.weight.shape[0])
             if self.reference.shape != shape or self.reference.dtype != np.float32:
                 raise ValueError(
                     f"layer {self.name}: reference must be float32 {list(shape)}, "
@@ -123,7 +124,7 @@ def write_bundle(path: str | Path, bundle: Bundle) -> None:
     if taken := sorted(_OWN_KEYS & set(bundle.meta)):
         raise ValueError(f"{path}: meta key {taken[0]!r} is one that the bundle itself writes")
     tensors: dict[str, NDArray[Any]] = {}
-    used: dict[str, BlockSpec] = {}
+    used: dict[str, Format] = {}
     for layer in bundle.layers:
         if f"{layer.name}/weight.codes" in tensors:
             raise ValueError(f"two layers of the bundle are called {layer.name!r}")
@@ -189,7 +190,7 @@ def read_bundle(path: str | Path) -> Bundle:
     return Bundle(layers, kept)
 
 
-def _catalogued(spec: BlockSpec, layer: str) -> BlockSpec:
+def _catalogued(spec: Format, layer: str) -> Format:
     if registry.get(spec.name) != spec:
         raise ValueError(f"layer {layer}: {spec.name!r} is not the catalogue's format of that name")
     return spec
@@ -200,21 +201,29 @@ def _entry(layer: Layer) -> dict[str, Any]:
         "name": layer.name,
         "k": layer.k,
         "k_padded": layer.weight.k,
+        "weight_rows": layer.weight.shape[0],
+        "activation_rows": layer.activation.shape[0] if layer.activation is not None else None,
         "weight": layer.weight.format.name,
         "activation": layer.activation.format.name if layer.activation is not None else None,
     }
 
 
 def _encoded_tensors(prefix: str, encoded: Encoded) -> dict[str, NDArray[Any]]:
-    tensors: dict[str, NDArray[Any]] = {
-        f"{prefix}.codes": np.ascontiguousarray(pack(encoded.codes, encoded.format.element.bits)),
-        f"{prefix}.scales": np.ascontiguousarray(encoded.scales),
-    }
-    if encoded.zeros is not None:
-        tensors[f"{prefix}.zeros"] = np.ascontiguousarray(encoded.zeros)
-    if encoded.tensor_scale is not None:
-        tensors[f"{prefix}.tensor_scale"] = np.array([encoded.tensor_scale], np.float32)
+    tensors: dict[str, NDArray[Any]] = {}
+    for part in encoded.format.layout(encoded.shape):
+        array = np.atleast_1d(encoded.parts[part.name])
+        narrow = array.dtype.kind == "u" and part.bits < 8 * array.dtype.itemsize
+        tensors[f"{prefix}.{part.name}"] = np.ascontiguousarray(
+            pack(array, part.bits, _order(encoded.format, part)) if narrow else array
+        )
     return tensors
+
+
+def _order(spec: Format, part: Part) -> Order:
+    """Return the order in which the codes of a part are packed: only 4-bit element codes have a rule of their own."""
+    if isinstance(spec, BlockSpec) and part.name == "codes" and part.bits == 4:
+        return spec.nibble_order
+    return "low_first"
 
 
 def _digest(tensor: NDArray[Any]) -> str:
@@ -268,29 +277,35 @@ def _check_complete(path: Path, layers: tuple[Layer, ...], tensors: Mapping[str,
 def _read_layer(path: Path, entry: dict[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Layer:
     name = entry.get("name", "?")
     try:
-        layer = Layer(
+        return Layer(
             name,
             entry["k"],
-            _read_encoded(f"{name}/weight", entry["weight"], tensors),
-            _read_encoded(f"{name}/activation", entry["activation"], tensors) if entry["activation"] else None,
+            _read_encoded(f"{name}/weight", entry["weight"], (entry["weight_rows"], entry["k_padded"]), tensors),
+            _read_encoded(
+                f"{name}/activation", entry["activation"], (entry["activation_rows"], entry["k_padded"]), tensors
+            )
+            if entry["activation"]
+            else None,
             tensors.get(f"{name}/reference"),
         )
-        if entry["k_padded"] != layer.weight.k:
-            raise ValueError(f"k_padded is {entry['k_padded']!r}, the codes have K = {layer.weight.k}")
-        return layer
     except KeyError as error:
         raise BundleError(f"{path}: layer {name}: key {error} is missing") from error
     except ValueError as error:
         raise BundleError(f"{path}: layer {name}: {error}") from error
 
 
-def _read_encoded(prefix: str, format_name: str, tensors: Mapping[str, NDArray[Any]]) -> Encoded:
+def _read_encoded(
+    prefix: str, format_name: str, shape: tuple[int, int], tensors: Mapping[str, NDArray[Any]]
+) -> Encoded:
     spec = registry.get(format_name)
-    scale = tensors.get(f"{prefix}.tensor_scale")
-    return Encoded(
-        spec,
-        unpack(tensors[f"{prefix}.codes"], spec.element.bits),
-        tensors[f"{prefix}.scales"],
-        tensors.get(f"{prefix}.zeros"),
-        np.float32(scale[0]) if scale is not None else None,
-    )
+    parts = {}
+    for part in spec.layout(shape):
+        array = tensors[f"{prefix}.{part.name}"]
+        if part.dtype.kind == "u" and part.bits < 8 * part.dtype.itemsize:
+            length = part.shape[-1] if part.shape[-1] != ANY else None
+            try:
+                array = unpack(array, part.bits, _order(spec, part), count=length)
+            except ValueError as error:
+                raise ValueError(f"{part.name} do not fit rows and k_padded = {shape}: {error}") from error
+        parts[part.name] = array.reshape(()) if part.shape == () else array
+    return Encoded(spec, parts, shape)

@@ -1,13 +1,16 @@
-"""Number formats as data: frozen descriptions of elements and of blocks, and nothing that computes on arrays."""
+"""Element formats as data: frozen descriptions of what one code means, and nothing that computes on arrays."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import math
+from bisect import bisect_left
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, cached_property
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Literal, get_args
 
-SpecialCodes = Literal["none", "ieee", "fn", "all_ones"]
+SpecialCodes = Literal["none", "ieee", "fn", "all_ones", "fnuz", "extended"]
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,25 @@ class FloatSpec:
         Whether the top bit is a sign.
     subnormals : bool
         Whether exponent field 0 means ``2**(1 - bias) * m / 2**man_bits`` (and so includes zero).
-    special : {"none", "ieee", "fn", "all_ones"}
+    special : {"none", "ieee", "fn", "all_ones", "fnuz", "extended"}
         Which codes are not finite. ``ieee``: the top exponent holds Inf and NaN; ``fn``: only the magnitude of all ones
-        is NaN; ``all_ones``: the same for a format without mantissa (E8M0); ``none``: every code is finite.
+        is NaN; ``all_ones``: the same for a format without mantissa (E8M0); ``none``: every code is finite; ``fnuz``:
+        NaN is the code of a negative zero (the largest code when unsigned), which then does not exist; ``extended``:
+        as ``fnuz``, and the largest magnitude below is Inf (IEEE P3109).
+    has_zero : bool
+        Without subnormals: whether code 0 means zero instead of the smallest power of two.
     source : str
         Document, section, table.
     witnesses : tuple of str
         Outside tools that the tests compare every code with.
+    generator : str
+        Name that the members of a family share.
+
+    Raises
+    ------
+    ValueError
+        When the fields make no format of 2 to 32 bits, leave no positive finite value, or give values that are no
+        float64 numbers.
     """
 
     name: str
@@ -43,14 +58,27 @@ class FloatSpec:
     signed: bool = True
     subnormals: bool = True
     special: SpecialCodes = "none"
+    has_zero: bool = False
     witnesses: tuple[str, ...] = ()
+    generator: str = ""
 
     def __post_init__(self) -> None:
-        if self.exp_bits < 1 or self.man_bits < 0 or self.bits > 32:
+        if self.subnormals and self.has_zero:
+            raise ValueError(f"element {self.name!r}: has_zero is for formats without subnormals, which have a zero")
+        if self.exp_bits < int(not self.subnormals) or self.man_bits < 0 or not 1 < self.bits <= 32:
             raise ValueError(
-                f"element {self.name!r}: needs exp_bits >= 1, man_bits >= 0 and at most 32 bits in all, "
+                f"element {self.name!r}: needs exp_bits >= 0 (1 without subnormals), man_bits >= 0 and 2 to 32 bits, "
                 f"not exp_bits={self.exp_bits}, man_bits={self.man_bits}"
             )
+        if self.special not in get_args(SpecialCodes):
+            raise ValueError(
+                f"element {self.name!r}: special is one of {', '.join(get_args(SpecialCodes))}, not {self.special!r}"
+            )
+        if self.max_code < 1:
+            raise ValueError(f"element {self.name!r}: special codes {self.special!r} leave no positive finite value")
+        lowest = int(self.subnormals) - self.bias - self.man_bits
+        if (self.max_code >> self.man_bits) - self.bias > 1023 or lowest < -1074:
+            raise ValueError(f"element {self.name!r}: its values with bias {self.bias} are not all float64 numbers")
 
     @property
     def bits(self) -> int:
@@ -60,15 +88,43 @@ class FloatSpec:
     @property
     def max_code(self) -> int:
         """Return the magnitude code (sign bit left out) of the largest finite value."""
-        top = (1 << (self.exp_bits + self.man_bits)) - 1
+        top = self.magnitude_mask
         if self.special == "ieee":
             return top - (1 << self.man_bits)
+        if self.special in ("fnuz", "extended"):  # a signed format has its NaN elsewhere
+            return top - int(not self.signed) - int(self.special == "extended")
         return top if self.special == "none" else top - 1
+
+    @property
+    def magnitude_mask(self) -> int:
+        """Bits of a code without its sign."""
+        return (1 << (self.exp_bits + self.man_bits)) - 1
+
+    @property
+    def negative_zero(self) -> bool:
+        """Whether the sign of a zero can be kept."""
+        return self.signed and self.special not in ("fnuz", "extended") and (self.subnormals or self.has_zero)
+
+    @property
+    def nan_code(self) -> int | None:
+        """Code of the canonical NaN (positive and quiet where there are several), None where there is none."""
+        if self.special == "ieee":
+            quiet = 1 << (self.man_bits - 1) if self.man_bits > 1 else 1
+            return self.max_code + 1 + quiet if self.man_bits else None
+        if self.special in ("fnuz", "extended"):
+            return 1 << (self.bits - 1) if self.signed else self.magnitude_mask
+        return None if self.special == "none" else self.magnitude_mask
+
+    @property
+    def inf_code(self) -> int | None:
+        """Code of +Inf, None where there is none; -Inf is the same with the sign bit."""
+        return self.max_code + 1 if self.special in ("ieee", "extended") else None
 
     @property
     def emax(self) -> int:
         """Exponent of the largest power of two that the format holds (OCP MX section 6.3)."""
-        return (self.max_code >> self.man_bits) - self.bias
+        field = self.max_code >> self.man_bits
+        return field - self.bias if field else self.max_code.bit_length() - self.man_bits - self.bias
 
     @property
     def max_value(self) -> float:
@@ -80,12 +136,12 @@ class FloatSpec:
     @property
     def min_step(self) -> float:
         """Smallest distance between two neighbouring codes."""
-        if self.subnormals:
+        if self.subnormals or (self.has_zero and self.man_bits == 0):  # 0 stands in for the first binade
             return 2.0 ** (1 - self.bias - self.man_bits)
         return 2.0 ** (-self.bias - self.man_bits)
 
     def value(self, code: int) -> Fraction | None:
-        """Return what a code is worth, exactly; None for NaN and +-Inf. The sign of a zero is not kept.
+        """Return what a code is worth, exactly; None for NaN and +-Inf (see `infinite`). A zero has no sign here.
 
         Raises
         ------
@@ -94,15 +150,23 @@ class FloatSpec:
         """
         if not 0 <= code < 1 << self.bits:
             raise ValueError(f"code {code} is out of range for {self.name}: allowed 0 .. {(1 << self.bits) - 1}")
-        magnitude = code & ((1 << (self.exp_bits + self.man_bits)) - 1)
-        if magnitude > self.max_code:
+        magnitude = code & self.magnitude_mask
+        if magnitude > self.max_code or (code == self.nan_code):
             return None
+        if magnitude == 0 and self.has_zero:
+            return Fraction(0)
         exponent, mantissa = magnitude >> self.man_bits, magnitude & ((1 << self.man_bits) - 1)
         if exponent == 0 and self.subnormals:
             value = Fraction(mantissa) * Fraction(2) ** (1 - self.bias - self.man_bits)
         else:
             value = Fraction(mantissa + (1 << self.man_bits)) * Fraction(2) ** (exponent - self.bias - self.man_bits)
         return -value if self.signed and code >> (self.bits - 1) else value
+
+    def infinite(self, code: int) -> int:
+        """Return 1 or -1 when a code is +Inf or -Inf, else 0."""
+        if self.inf_code is None or code & self.magnitude_mask != self.inf_code or code == self.nan_code:
+            return 0
+        return -1 if self.signed and code >> (self.bits - 1) else 1
 
     @cached_property
     def frac_bits(self) -> int:
@@ -115,7 +179,7 @@ class IntSpec:
     """Describe an integer element: two's complement when signed, plain binary when not.
 
     ``narrow`` leaves out the most negative code, so that the range is symmetric; encoders never emit it, decoders
-    still give its two's-complement value.
+    still give its two's-complement value. A code is worth ``integer * 2**-frac_bits``.
     """
 
     name: str
@@ -123,13 +187,13 @@ class IntSpec:
     source: str
     signed: bool = True
     narrow: bool = True
+    frac_bits: int = 0
     witnesses: tuple[str, ...] = ()
+    generator: str = ""
 
     def __post_init__(self) -> None:
         if not 2 <= self.bits <= 8:
             raise ValueError(f"element {self.name!r}: bits must be 2 to 8, not {self.bits}")
-
-    frac_bits: int = field(default=0, init=False)
 
     @property
     def qmax(self) -> int:
@@ -146,12 +210,17 @@ class IntSpec:
     @property
     def max_value(self) -> float:
         """Largest value."""
-        return float(self.qmax)
+        return self.qmax * 2.0**-self.frac_bits
+
+    @property
+    def emax(self) -> int:
+        """Exponent of the largest power of two that the format holds."""
+        return self.qmax.bit_length() - 1 - self.frac_bits
 
     @property
     def min_step(self) -> float:
         """Smallest distance between two neighbouring codes."""
-        return 1.0
+        return 2.0**-self.frac_bits
 
     def value(self, code: int) -> Fraction:
         """Return what a code is worth, exactly.
@@ -164,10 +233,145 @@ class IntSpec:
         if not 0 <= code < 1 << self.bits:
             raise ValueError(f"code {code} is out of range for {self.name}: allowed 0 .. {(1 << self.bits) - 1}")
         negative = self.signed and code >> (self.bits - 1)
-        return Fraction(code - (1 << self.bits) if negative else code)
+        return Fraction(code - (1 << self.bits) if negative else code, 1 << self.frac_bits)
 
 
-ElementSpec = FloatSpec | IntSpec
+@dataclass(frozen=True)
+class TableSpec:
+    """Describe an element by the list of its values, encoded by comparing with thresholds.
+
+    Parameters
+    ----------
+    name, source, witnesses, generator
+        As for floats.
+    bits : int
+        Width of a code, 1 to 8.
+    values : tuple of float or None
+        Value of each code; None for codes that no encoder emits and that decode to NaN. With `symmetric`, the values of
+        the codes of half the width, ascending from the code of 0 or not, and the top bit of a code is its sign.
+    symmetric : bool
+        Sign and magnitude: the comparison is made on magnitudes, and the sign bit is that of the input.
+    thresholds : tuple of float or None
+        Borders between neighbouring values in ascending order; None takes their exact midpoints.
+    ties : {"down", "up", "even"}
+        What lies on a border: takes the lower of its neighbours, the higher, or the one of even rank (in magnitude when
+        symmetric).
+    """
+
+    name: str
+    bits: int
+    values: tuple[float | None, ...]
+    source: str
+    symmetric: bool = False
+    thresholds: tuple[float, ...] | None = None
+    ties: Literal["down", "up", "even"] = "even"
+    witnesses: tuple[str, ...] = ()
+    generator: str = ""
+
+    def __post_init__(self) -> None:
+        where = f"element {self.name!r}"
+        if not 1 <= self.bits <= 8 or len(self.values) != 1 << (self.bits - int(self.symmetric)):
+            raise ValueError(
+                f"{where}: needs 1 to 8 bits and a value a code (half as many when symmetric), "
+                f"not {self.bits} bits and {len(self.values)} values"
+            )
+        if self.symmetric and min(level for level, _ in self.ranked) < 0:
+            raise ValueError(f"{where}: the values of a symmetric table are magnitudes, not {min(self.ranked)[0]}")
+        if len(self.ranked) < 2:
+            raise ValueError(f"{where}: needs two different values")
+        borders, levels = self.borders, [level for level, _ in self.ranked]
+        if any(significant_bits(border) > 29 for border in borders):
+            raise ValueError(
+                f"{where}: thresholds have 29 significant bits at most, so that products with a float32 scale are "
+                f"exact in float64; got {next(border for border in borders if significant_bits(border) > 29)!r}"
+            )
+        if len(borders) != len(levels) - 1 or any(
+            not low <= border <= high for low, border, high in zip(levels, borders, levels[1:], strict=False)
+        ):
+            raise ValueError(f"{where}: each threshold must lie between two neighbouring values; got {borders}")
+
+    @cached_property
+    def ranked(self) -> tuple[tuple[float, int], ...]:
+        """(value, code) of the values an encoder emits, ascending; of codes of equal value the lowest."""
+        first: dict[float, int] = {}
+        for code, value in enumerate(self.values):
+            if value is not None:
+                first.setdefault(value + 0.0, code)
+        return tuple(sorted(first.items()))
+
+    @cached_property
+    def borders(self) -> tuple[float, ...]:
+        """Thresholds between neighbouring ranks, ascending.
+
+        Raises
+        ------
+        ValueError
+            When the midpoint of two values is no float64.
+        """
+        if self.thresholds is not None:
+            return self.thresholds
+        levels = [Fraction(level) for level, _ in self.ranked]
+        middles = [(low + high) / 2 for low, high in pairwise(levels)]
+        if inexact := [middle for middle in middles if Fraction(float(middle)) != middle]:
+            raise ValueError(f"element {self.name!r}: the midpoint {float(inexact[0])} is no float64; give thresholds")
+        return tuple(float(middle) for middle in middles)
+
+    def rank(self, magnitude: float | Fraction) -> int:
+        """Return the rank of the level that a value (a magnitude when symmetric) is encoded to."""
+        index = bisect_left(self.borders, magnitude)
+        on_border = index < len(self.borders) and self.borders[index] == magnitude
+        return index + int(on_border and (self.ties == "up" or (self.ties == "even" and index % 2 == 1)))
+
+    @property
+    def signed(self) -> bool:
+        """Whether negative values have codes of their own."""
+        return self.symmetric or self.ranked[0][0] < 0
+
+    @property
+    def max_value(self) -> float:
+        """Largest magnitude."""
+        return max(abs(level) for level, _ in self.ranked)
+
+    @property
+    def emax(self) -> int:
+        """Exponent of the largest power of two not above the largest magnitude."""
+        return math.frexp(self.max_value)[1] - 1
+
+    @property
+    def min_step(self) -> float:
+        """Smallest distance between two neighbouring values."""
+        levels = [level for level, _ in self.ranked]
+        return min(high - low for low, high in pairwise(levels))
+
+    def value(self, code: int) -> Fraction | None:
+        """Return what a code is worth, exactly; None for a code that the format does not use.
+
+        Raises
+        ------
+        ValueError
+            When the code does not fit the format.
+        """
+        if not 0 <= code < 1 << self.bits:
+            raise ValueError(f"code {code} is out of range for {self.name}: allowed 0 .. {(1 << self.bits) - 1}")
+        half = len(self.values)
+        value = self.values[code % half]
+        if value is None:
+            return None
+        return -Fraction(value) if code >= half else Fraction(value)
+
+    @cached_property
+    def frac_bits(self) -> int:
+        """Number of fraction bits that make every value an integer."""
+        return max(Fraction(level).denominator.bit_length() - 1 for level, _ in self.ranked)
+
+
+def significant_bits(value: float) -> int:
+    """Return the number of bits from the first to the last that is set."""
+    top = abs(Fraction(value).numerator)
+    return (top // (top & -top)).bit_length() if top else 0
+
+
+ElementSpec = FloatSpec | IntSpec | TableSpec
 
 
 @cache
@@ -188,92 +392,3 @@ def integer_table(spec: ElementSpec) -> tuple[int, ...]:
         assert scaled.denominator == 1
         values.append(int(scaled))
     return tuple(values)
-
-
-@dataclass(frozen=True)
-class BlockSpec:
-    """Describe a block format: elements that share a scale, with every rule on which public tools disagree.
-
-    A value is ``element * block_scale * tensor_scale`` (the last only where the format has one); with a zero point it
-    is ``(code - zero) * block_scale``. Blocks lie along the axis that a dot product sums over.
-
-    Parameters
-    ----------
-    name, source, witnesses
-        As for elements.
-    element, scale : ElementSpec, FloatSpec
-        Number formats of the elements and of the block scale.
-    block_size : int or None
-        Elements in a block; None takes the whole axis (one scale a row).
-    scale_rule : {"floor", "amax", "range"}
-        ``floor``: the power of two ``2**(floor(log2(amax)) - element.emax)``, the logarithm read off the exponent bits
-        (OCP MX 6.3). ``amax``: ``amax / element.max_value`` rounded once into the scale format. ``range``:
-        ``(max - min) / (2**bits - 1)`` rounded once, with a zero point.
-    zero_point : {"none", "include_zero"}
-        ``include_zero``: an unsigned zero point of the element's width; the range is widened to hold 0, so that the
-        zero point always fits and 0.0 is always exact.
-    tensor_scale : {"none", "float32"}
-        ``float32``: one second-level scale for the whole tensor, ``amax_tensor / (scale_cap * element.max_value)``; it
-        multiplies on decode.
-    scale_cap : float or None
-        Largest block scale emitted with a tensor scale.
-    rounding, overflow, zero_block, nan_policy, nibble_order
-        House rules, explicit because tools differ: elements and scales round half to even; overflow saturates; a block
-        of zeros has scale code 0; NaN and Inf in the input raise; two 4-bit codes lie low nibble first.
-    activation : str
-        Name of the format in which the matching unit takes its activations.
-    """
-
-    name: str
-    element: ElementSpec
-    scale: FloatSpec
-    block_size: int | None
-    scale_rule: Literal["floor", "amax", "range"]
-    activation: str
-    source: str
-    zero_point: Literal["none", "include_zero"] = "none"
-    tensor_scale: Literal["none", "float32"] = "none"
-    scale_cap: float | None = None
-    rounding: Literal["rne"] = "rne"
-    overflow: Literal["saturate"] = "saturate"
-    zero_block: Literal["code_00"] = "code_00"
-    nan_policy: Literal["error"] = "error"
-    nibble_order: Literal["low_first"] = "low_first"
-    witnesses: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        where = f"format {self.name!r}"
-        if self.block_size is not None and self.block_size < 1:
-            raise ValueError(f"{where}: block_size must be at least 1 or None (whole axis), not {self.block_size}")
-        if (self.scale_rule == "range") != (self.zero_point == "include_zero"):
-            raise ValueError(f"{where}: scale_rule 'range' and zero_point 'include_zero' go together")
-        if self.scale_rule == "floor" and not (isinstance(self.element, FloatSpec) and self.scale.man_bits == 0):
-            raise ValueError(f"{where}: scale_rule 'floor' needs a float element and a power-of-two scale")
-        if (self.tensor_scale == "none") != (self.scale_cap is None):
-            raise ValueError(f"{where}: tensor_scale and scale_cap go together")
-        if self.scale_cap not in (None, self.scale.max_value):
-            raise ValueError(f"{where}: scale_cap must be {self.scale.max_value}, not {self.scale_cap}")
-        if self.element.bits > 8:
-            raise ValueError(f"{where}: an element code is one byte, {self.element.name} has {self.element.bits} bits")
-        if not getattr(self.element, "subnormals", True) or not (self.scale_rule == "floor" or self.scale.subnormals):
-            raise ValueError(f"{where}: elements, and scales of rule {self.scale_rule!r}, need subnormals (a zero)")
-        # Decoding multiplies in float64; the product must be exact there before its one rounding to float32.
-        significand = self.element.bits + self.scale.man_bits + 1 + (24 if self.tensor_scale != "none" else 0)
-        assert significand <= 53, where
-
-    def bits_per_element(self, k: int) -> float:
-        """Return stored bits an element along an axis of length `k`, scales and zero points included.
-
-        The second-level tensor scale (32 bits a tensor) is left out: it does not depend on `k`.
-        """
-        block = self.block_size or k
-        side = self.scale.bits + (self.element.bits if self.zero_point != "none" else 0)
-        return self.element.bits + side / block
-
-    def rules(self) -> dict[str, Any]:
-        """Return every field as plain JSON data, as stored in exports and result rows."""
-        data = asdict(self)
-        for key in ("element", "scale"):
-            data[key].pop("witnesses")
-        data.pop("witnesses")
-        return data

@@ -15,7 +15,8 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.formats import BlockSpec, Encoded, get
+from hwsim.formats import BlockSpec, Encoded, block
+from hwsim.formats import names as all_formats
 
 
 class Unit(Protocol):
@@ -63,6 +64,28 @@ def unit(name: str) -> Unit:
     return _units()[name]
 
 
+@lru_cache(maxsize=1)
+def formats() -> tuple[str, ...]:
+    """Return the names of the formats that some unit takes as weights, sorted."""
+    return tuple(name for name in all_formats() if _able(name))
+
+
+def _able(weight: str | BlockSpec, lanes: int | None = None) -> dict[str, Any]:
+    """Return the Params of every unit that takes weights of a format, by the unit's name."""
+    try:
+        weights = block(weight)
+    except ValueError:
+        if isinstance(weight, str) and weight in all_formats():
+            return {}  # of a family that no unit takes
+        raise
+    if weights.activation is None:
+        return {}
+    activations = block(weights.activation)
+    return {
+        found.NAME: params for found in _units().values() if (params := found.params_for(weights, activations, lanes))
+    }
+
+
 def unit_for(weight: str | BlockSpec, name: str | None = None, lanes: int | None = None) -> tuple[Unit, Any]:
     """Return (unit, Params) that take weights of a format and activations of the format that goes with it.
 
@@ -73,20 +96,15 @@ def unit_for(weight: str | BlockSpec, name: str | None = None, lanes: int | None
     ValueError
         When no unit, or not the named one, takes the format; the message lists those that do.
     """
-    weights = get(weight)
-    activations = get(weights.activation)
-    able = {
-        found.NAME: params for found in _units().values() if (params := found.params_for(weights, activations, lanes))
-    }
+    able = _able(weight, lanes)
+    shown = weight if isinstance(weight, str) else weight.name
     chosen = name if name is not None else next(iter(able), None)
     if chosen is None:
-        raise ValueError(f"no unit takes format {weights.name}; there are {', '.join(names()) or 'none'}")
+        raise ValueError(f"no unit takes format {shown}; there are {', '.join(names()) or 'none'}")
     unit(chosen)
     if chosen not in able:
-        raise ValueError(
-            f"unit {chosen!r} does not take format {weights.name}; units that do: {', '.join(able) or 'none'}"
-        )
+        raise ValueError(f"unit {chosen!r} does not take format {shown}; units that do: {', '.join(able) or 'none'}")
     return unit(chosen), able[chosen]
 
 
-__all__ = ["Unit", "names", "unit", "unit_for"]
+__all__ = ["Unit", "formats", "names", "unit", "unit_for"]

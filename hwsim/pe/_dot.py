@@ -21,8 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.formats import Encoded, FloatSpec, decode_scales, element
-from hwsim.formats.codec import element_values
+from hwsim.formats import BlockSpec, Encoded, FloatSpec, element, element_values
 from hwsim.formats.spec import integer_table
 from hwsim.pe import rounding
 from hwsim.pe.timing import unstalled_cycles
@@ -126,6 +125,13 @@ class DotSpec:
             fields.append(("b_zero", self.zero_bits, 1))
         fields += [(name, 32, 1) for name, there in (("a_out", self.a_out), ("b_out", self.b_out)) if there]
         return (*fields, ("last", 1, 1))
+
+
+def block_format(operand: Encoded) -> BlockSpec:
+    """Return the format of an operand, which must be a block format."""
+    if not isinstance(operand.format, BlockSpec):
+        raise ValueError(f"format {operand.format.name} is no block format; no unit takes it")
+    return operand.format
 
 
 def scale_parts(code: int, name: str) -> tuple[int, int] | None:
@@ -232,7 +238,8 @@ def out_scales(encoded: Encoded) -> NDArray[np.float32]:
     rows = encoded.codes.shape[0]
     if encoded.tensor_scale is not None:
         return np.full(rows, encoded.tensor_scale, np.float32)
-    if encoded.format.scale.name == "float32" and encoded.scales.shape[1] == 1:
+    scale = block_format(encoded).scale
+    if scale is not None and scale.name == "float32" and encoded.scales.shape[1] == 1:
         return np.ascontiguousarray(encoded.scales[:, 0]).view(np.float32)
     raise ValueError(f"format {encoded.format.name} has no scale to apply to a row's result")
 
@@ -246,13 +253,14 @@ def check_operands(a: Encoded, b: Encoded, spec: DotSpec, unit: str) -> None:
         When ranks, K, element, scale, block or zero point do not match the unit's datapath.
     """
     for side, operand, name, scale in (("A", a, spec.a_element, spec.a_scale), ("B", b, spec.b_element, spec.b_scale)):
-        fmt = operand.format
+        fmt = block_format(operand)
         if operand.codes.ndim != 2 or operand.codes.shape[0] < 1:
             raise ValueError(f"{unit}: operand {side} must be [rows >= 1, K], not {operand.codes.shape}")
         if fmt.element.name != name:
             raise ValueError(f"{unit}: operand {side} has elements {fmt.element.name}, the unit takes {name}")
-        if scale is not None and fmt.scale.name != scale:
-            raise ValueError(f"{unit}: operand {side} has scales {fmt.scale.name}, the unit takes {scale}")
+        scales = fmt.scale.name if fmt.scale is not None else "none"
+        if scale is not None and scales != scale:
+            raise ValueError(f"{unit}: operand {side} has scales {scales}, the unit takes {scale}")
         if scale is not None and fmt.block_size != spec.block_beats * spec.lanes:
             raise ValueError(
                 f"{unit}: operand {side} has blocks of {fmt.block_size}, the unit sums {spec.block_beats * spec.lanes}"
@@ -314,7 +322,7 @@ def _scale_values(operand: Encoded, scale: str | None, blocks: int) -> NDArray[n
     """Block scales as float64 [rows, blocks], NaN for codes that are not finite; ones when the unit takes none."""
     if scale is None:
         return np.ones((operand.codes.shape[0], blocks))
-    return decode_scales(operand)
+    return block_format(operand).scale_values(operand.scales)
 
 
 def cycles(m: int, n: int, k: int, spec: DotSpec) -> int:

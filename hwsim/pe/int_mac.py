@@ -81,11 +81,11 @@ class Params:
 
 def params_for(weight: BlockSpec, activation: BlockSpec, lanes: int | None = None) -> Params | None:
     """Return the Params with which this unit takes such operands, or None when it cannot."""
-    if activation.name != "int8" or weight.element.name not in ("int8", "int4", "uint4"):
+    if activation.name != "int8" or weight.element.name not in ("int8", "int4", "uint4") or weight.scale is None:
         return None
     if weight.block_size is None:
         return Params(weight.element.name, lanes or Params.lanes) if weight.scale.name == "float32" else None
-    if weight.scale.name != "float16":
+    if weight.scale.name != "float16" or not isinstance(weight.block_size, int) or weight.row_scale != "none":
         return None
     return Params(weight.element.name, lanes or Params.lanes, weight.block_size, weight.zero_point != "none")
 

@@ -85,9 +85,9 @@ def params_for(weight: BlockSpec, activation: BlockSpec, lanes: int | None = Non
         activation.scale,
         activation.block_size,
     )
-    if not same or weight.element.name not in _ELEMENTS or weight.scale.name not in _SCALES:
+    if not same or weight.scale is None or weight.element.name not in _ELEMENTS or weight.scale.name not in _SCALES:
         return None
-    if weight.block_size is None:
+    if not isinstance(weight.block_size, int) or weight.row_scale != "none":
         return None
     return Params(
         weight.element.name,

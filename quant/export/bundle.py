@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from hwsim.formats import activation_of
 from hwsim.formats.bundle import Layer
 from quant.tensor import QuantizedTensor, as_numpy, quantize_activations
 
@@ -26,7 +27,7 @@ def export_layer(name: str, weight: QuantizedTensor, original: torch.Tensor, inp
         return Layer(name, weight.k, weight.encoded)
     rows = as_numpy(inputs)
     try:
-        codes = quantize_activations(rows, weight.encoded.format.activation, weight.k_padded)
+        codes = quantize_activations(rows, activation_of(weight.encoded.format), weight.k_padded)
     except ValueError as error:
         raise ValueError(f"layer {name}, input: {error}") from error
     reference = torch.from_numpy(rows) @ original.detach().to(torch.float32).T

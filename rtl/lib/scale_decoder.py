@@ -45,13 +45,14 @@ class ScaleDecoder(wiring.Component):
         highest_field = element.max_code >> element.man_bits
         self.max_significand = (2 << element.man_bits) - 1
         self.min_exponent = lowest_field - element.bias - element.man_bits
-        self.max_exponent = highest_field - element.bias - element.man_bits
+        self.max_exponent = max(highest_field, lowest_field) - element.bias - element.man_bits
         lowest = -self.max_significand if element.signed else 0
         super().__init__(
             {
                 "code": In(element.bits),
                 "significand": Out(range(lowest, self.max_significand + 1)),
-                "exponent": Out(range(self.min_exponent, self.max_exponent + 1)),
+                # a range of one value would have no bits
+                "exponent": Out(range(self.min_exponent, max(self.max_exponent, self.min_exponent + 1) + 1)),
                 "is_nan": Out(1),
             }
         )
@@ -63,13 +64,20 @@ class ScaleDecoder(wiring.Component):
         field = self.code[element.man_bits : element.man_bits + element.exp_bits]
         magnitude_code = self.code[: element.man_bits + element.exp_bits]
 
-        subnormal = Signal()
+        no_hidden_bit = Signal()
         if element.subnormals:
-            m.d.comb += subnormal.eq(field == 0)
-        magnitude = Cat(mantissa, ~subnormal)
+            m.d.comb += no_hidden_bit.eq(field == 0)
+        elif element.has_zero:
+            m.d.comb += no_hidden_bit.eq(magnitude_code == 0)
+        magnitude = Cat(mantissa, ~no_hidden_bit)
+        refused = magnitude_code > element.max_code
+        if element.nan_code is not None:  # a NaN in the place of a negative zero lies below the largest code
+            refused = refused | (self.code == element.nan_code)
         m.d.comb += [
             self.significand.eq(Mux(self.code[-1], -magnitude, magnitude) if element.signed else magnitude),
-            self.exponent.eq((field | subnormal) - (element.bias + element.man_bits)),
-            self.is_nan.eq(magnitude_code > element.max_code),
+            self.exponent.eq(
+                (field | (no_hidden_bit if element.subnormals else 0)) - (element.bias + element.man_bits)
+            ),
+            self.is_nan.eq(refused),
         ]
         return m

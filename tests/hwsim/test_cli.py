@@ -45,6 +45,45 @@ def test_lists_are_rows_with_names(capsys: pytest.CaptureFixture[str], command: 
     assert [row["name"] for row in document(capsys, command)["rows"]] == list(names)
 
 
+def test_one_format_prints_and_draws_its_code_points(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for ending, magic in (("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")):
+        path = tmp_path / "new" / f"codes.{ending}"
+        shown = document(capsys, "formats", "float4_e2m1fn", "--plot", str(path))
+        assert shown["plot"] == str(path) and path.read_bytes().startswith(magic)
+    assert [row["value"] for row in shown["rows"]][:8] == [0, 0.5, 1, 1.5, 2, 3, 4, 6]
+    assert shown["rows"][9] == {"code": 9, "bits": "1001", "value": -0.5}
+    assert [row["value"] for row in document(capsys, "formats", "float8_e4m3fn", "--plot", str(path))["rows"]][
+        126:128
+    ] == [
+        448,
+        None,
+    ]
+    assert sorted(p.name for p in path.parent.iterdir()) == ["codes.pdf", "codes.png", "codes.svg"]
+
+
+def test_the_list_of_formats_says_where_each_comes_from(capsys: pytest.CaptureFixture[str]) -> None:
+    for row in document(capsys, "formats")["rows"]:
+        assert row["source"] and row["witnesses"][0] == "exact oracle", row["name"]
+        assert row["bits_per_element"] > 0 and row["max_element"] > 0 and row["min_step"] > 0, row["name"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["formats", "--plot", "x.png"], "name it"),
+        (["formats", "fp5"], "unknown format 'fp5'"),
+        (["formats", "mxfp4", "--plot", "x.bmp2"], "bmp2"),
+    ],
+)
+def test_a_drawing_that_cannot_be_made_is_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, *arguments)
+    assert code != 0 and said in err and "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_every_command_takes_the_common_options(capsys: pytest.CaptureFixture[str]) -> None:
     commands = ("demo", "formats", "pe", "models", "quantize", "simulate", "cosim", "eval", "cache")
     for command in commands:
@@ -60,7 +99,7 @@ def test_every_command_takes_the_common_options(capsys: pytest.CaptureFixture[st
         (["bogus"], "No such command 'bogus'. Commands: formats, pe, models, quantize,"),
         (["formats", "--nope"], "No such option"),
         (["eval", "--model", "smollm2"], "Missing option '--format'"),
-        (["eval", "--model", "smollm2", "--format", "fp5"], "unknown format 'fp5'; known: int4_g128"),
+        (["eval", "--model", "smollm2", "--format", "fp5"], "unknown format 'fp5'; nearest: "),
         (["eval", "--model", "smollm2", "--format", "int8", "--pe", "mx_dot"], "units that do: int_mac"),
         (["eval", "--model", "smollm2", "--format", "int8", "--pe", "nope"], "unknown unit 'nope'; known: int_mac"),
         (["eval", "--model", "smollm2", "--format", "int8", "--method", "magic"], "unknown method 'magic'; known: rtn"),

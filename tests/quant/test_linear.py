@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwsim.formats import decode, names
+from hwsim import pe
+from hwsim.formats import decode
 from hwsim.pe import unit_for
 
 torch = pytest.importorskip("torch")
@@ -24,7 +25,7 @@ def layers(fmt: str, n: int = 9, k: int = 200, bias: bool = False) -> tuple[Quan
     return QuantizedLinear(weight, lambda x, w: unit.gemm(x, w, params), b), QuantizedLinear(weight, fakequant_gemm, b)
 
 
-@pytest.mark.parametrize("fmt", names())
+@pytest.mark.parametrize("fmt", pe.formats())
 def test_datapath_and_fakequant_differ_by_float32_summation_only(fmt: str) -> None:
     """Both multiply the same codes: the unit is exact within a block, fake quantisation rounds operands and every step.
 
@@ -41,7 +42,7 @@ def test_datapath_and_fakequant_differ_by_float32_summation_only(fmt: str) -> No
     assert bound.max() < 0.01  # the bound says something: outputs are about 14
 
 
-@pytest.mark.parametrize("fmt", names())
+@pytest.mark.parametrize("fmt", pe.formats())
 def test_fakequant_is_the_product_of_decoded_operands(fmt: str) -> None:
     _, faked = layers(fmt)
     x = torch.randn(4, 200)
@@ -50,7 +51,7 @@ def test_fakequant_is_the_product_of_decoded_operands(fmt: str) -> None:
     torch.testing.assert_close(faked(x), want, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("fmt", names())
+@pytest.mark.parametrize("fmt", pe.formats())
 def test_the_layer_stays_near_the_float_one(fmt: str) -> None:
     """A guard against a lost scale: relative error of 8 bits under 2 %, of 4 bits under 25 %."""
     torch.manual_seed(5)

@@ -5,11 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwsim.formats import encode, get, names
+from hwsim import pe
+from hwsim.formats import decode, encode, get
 
 torch = pytest.importorskip("torch")
 
-from quant.tensor import as_numpy, pad_k, padded_length, quantize_activations  # noqa: E402
+from quant.tensor import (  # noqa: E402
+    as_numpy,
+    decode_tensor,
+    encode_tensor,
+    pad_k,
+    padded_length,
+    quantize_activations,
+)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +51,7 @@ def test_as_numpy_gives_contiguous_float32(dtype: str) -> None:
     assert y.tolist() == [[0, 3], [1, 4], [2, 5]]
 
 
-@pytest.mark.parametrize("fmt", names())
+@pytest.mark.parametrize("fmt", pe.formats())
 def test_activations_are_padded_to_the_k_of_the_weights(fmt: str) -> None:
     spec = get(get(fmt).activation)
     k = 100
@@ -54,3 +62,37 @@ def test_activations_are_padded_to_the_k_of_the_weights(fmt: str) -> None:
     assert not codes.codes[:, k:].any()
     if spec.block_size is None:  # the padding is left out of the row's scale
         np.testing.assert_array_equal(codes.scales, encode(x, spec).scales)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("axis", [0, -1])
+def test_torch_tensors_encode_as_their_values_do(dtype: torch.dtype, axis: int) -> None:
+    x = torch.randn(40, 50, generator=torch.Generator().manual_seed(3)).to(dtype)
+    x.requires_grad_()
+    encoded = encode_tensor(x, "mxfp4", axis)
+    want = encode(x.detach().float().numpy(), "mxfp4", axis, pad=True)
+    np.testing.assert_array_equal(encoded.codes, want.codes)
+    np.testing.assert_array_equal(encoded.scales, want.scales)
+    assert encoded.padding == {0: 24, -1: 14}[axis]
+    back = decode_tensor(encoded)
+    assert back.dtype == torch.float32 and back.shape == x.shape
+    np.testing.assert_array_equal(back.numpy(), decode(want))
+
+
+def test_float32_on_the_cpu_is_read_in_place() -> None:
+    x = torch.randn(4, 32)
+    assert np.shares_memory(as_numpy(x), x.numpy())
+    assert as_numpy(x.to(torch.float64)).dtype == np.float32
+
+
+@pytest.mark.parametrize("bad", [torch.zeros(4, 32, dtype=torch.int32), np.zeros((4, 32), np.float32), [1.0]])
+def test_what_is_no_floating_tensor_is_refused(bad: object) -> None:
+    with pytest.raises(TypeError, match="floating-point tensor, not"):
+        encode_tensor(bad, "mxfp4")  # type: ignore[arg-type]
+
+
+def test_a_tensor_with_a_nan_is_refused_by_its_index() -> None:
+    x = torch.zeros(4, 32)
+    x[2, 7] = float("nan")
+    with pytest.raises(ValueError, match=r"index \[2, 7\]"):
+        encode_tensor(x, "mxfp4")

@@ -10,7 +10,7 @@ import pytest
 from hwsim import pe
 from hwsim.arch import ConfigError, load_machine, machine_names
 from hwsim.cost import STATUSES, load_table, table_for, table_names
-from hwsim.formats import get, names
+from hwsim.formats import get
 
 # Horowitz, ISSCC 2014, 45 nm 0.9 V, in pJ
 PUBLISHED = {
@@ -92,7 +92,7 @@ def test_dram_choices() -> None:
     assert (values["dram_bit_horowitz_low"] * 64, values["dram_bit_horowitz_high"] * 64) == (1300, 2600)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", pe.formats())
 def test_every_action_of_a_format_s_unit_is_covered(name: str) -> None:
     unit, params = pe.unit_for(get(name))
     table = load_table("mapped_45nm")

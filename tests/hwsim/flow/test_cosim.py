@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hwsim import formats, pe
+from hwsim import pe
 from hwsim.flow.cosim import cosim_bundle
 from hwsim.flow.progress import Reporter
 from hwsim.formats.bundle import read_bundle, write_bundle
@@ -38,7 +38,7 @@ def captured() -> tuple[LoadedModel, Mapping[str, torch.Tensor]]:
 
 
 @pytest.mark.rtl
-@pytest.mark.parametrize("fmt", formats.names())
+@pytest.mark.parametrize("fmt", pe.formats())
 def test_rtl_equals_model_on_real_layers(
     captured: tuple[LoadedModel, Mapping[str, torch.Tensor]], fmt: str, tmp_path: Path
 ) -> None:
@@ -54,7 +54,7 @@ def test_rtl_equals_model_on_real_layers(
     assert (row["vectors"], row["mismatches"], row["cycle_mismatches"]) == (154, 0, 0), row["first_mismatch"]
 
 
-@pytest.mark.parametrize("fmt", formats.names())
+@pytest.mark.parametrize("fmt", pe.formats())
 def test_unit_stays_near_the_float_layer(captured: tuple[LoadedModel, Mapping[str, torch.Tensor]], fmt: str) -> None:
     from hwsim.flow.quantise import export_network, quantise_network
 

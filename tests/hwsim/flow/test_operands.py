@@ -10,7 +10,7 @@ from hwsim.flow.operands import directed, formats_of, from_bundle
 from hwsim.formats.bundle import Bundle, read_bundle
 
 
-@pytest.mark.parametrize("fmt", formats.names())
+@pytest.mark.parametrize("fmt", pe.formats())
 def test_directed_operands_are_seeded_and_reach_the_corners(fmt: str) -> None:
     unit, params = pe.unit_for(fmt)
     dots = directed(fmt, unit, params, 400, seed=1)
@@ -30,13 +30,13 @@ def test_all_pairs_of_4_bit_codes_come_first(fmt: str) -> None:
     dots = directed(fmt, unit, params, 256, seed=0)
     pairs = {(int(beats["a"][0, 0]), int(beats["b"][0, 0])) for beats in dots.beats}
     assert len(pairs) == 256
-    values = formats.codec.element_values(formats.element("float4_e2m1fn"))
+    values = formats.element_values(formats.element("float4_e2m1fn"))
     for beats, bits in zip(dots.beats, dots.expected, strict=True):
         product = values[beats["a"][0, 0]] * values[beats["b"][0, 0]]
         assert np.uint32(bits).view(np.float32) == product
 
 
-@pytest.mark.parametrize("fmt", formats.names())
+@pytest.mark.parametrize("fmt", pe.formats())
 def test_expected_bits_are_those_of_the_plain_reference(fmt: str) -> None:
     unit, params = pe.unit_for(fmt)
     dots = directed(fmt, unit, params, 330, seed=9)
@@ -63,4 +63,4 @@ def test_bundle_without_activations_is_refused(bundle_file: Path) -> None:
 
 
 def test_formats_of_every_unit_cover_the_catalogue() -> None:
-    assert sorted(name for unit in pe.names() for name in formats_of(unit)) == sorted(formats.names())
+    assert sorted(name for unit in pe.names() for name in formats_of(unit)) == sorted(pe.formats())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hwsim import formats, pe
+from hwsim import pe
 from hwsim.arch import load_machine
 from hwsim.arch.simulate import simulate
 from hwsim.cost import load_table
@@ -13,7 +13,7 @@ from hwsim.flow.simulate import gemm_shape, machine_for
 M, N, K = 40, 24, 256
 
 
-@pytest.mark.parametrize("fmt", formats.names())
+@pytest.mark.parametrize("fmt", pe.formats())
 def test_the_unit_that_is_confirmed_is_the_unit_that_is_timed(fmt: str) -> None:
     machine = load_machine(machine_for(fmt))
     unit, params = pe.unit_for(fmt)

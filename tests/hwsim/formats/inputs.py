@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from hwsim.formats import BlockSpec, FloatSpec
+from hwsim.formats import BlockSpec, ElementSpec, FloatSpec, TableSpec
 from tests.hwsim.formats import oracle
 
 KINDS = ("random", "mixed", "subnormal", "tiny", "huge", "zeros", "powers", "halves", "element_ties", "scale_ties")
@@ -15,13 +15,13 @@ KINDS = ("random", "mixed", "subnormal", "tiny", "huge", "zeros", "powers", "hal
 
 def width(spec: BlockSpec) -> int:
     """Return a K of two blocks (of one for whole-axis formats)."""
-    return 2 * spec.block_size if spec.block_size else 96
+    return 2 * spec.tile(48)[1]
 
 
 def make(kind: str, spec: BlockSpec, seed: int = 0) -> np.ndarray:
     """Return inputs of a kind for a format."""
     rng = np.random.default_rng([seed, KINDS.index(kind)])
-    rows = max(3, 256 // width(spec))
+    rows = max(3, 256 // width(spec)) if spec.tile(48)[0] == 1 else 2 * spec.tile(48)[0]
     shape = (rows, width(spec))
     if kind == "random":
         x = rng.normal(size=shape)
@@ -46,10 +46,11 @@ def make(kind: str, spec: BlockSpec, seed: int = 0) -> np.ndarray:
     elif kind == "halves":  # many exact quotients
         x = rng.integers(-24, 25, shape) / 4.0
     elif kind == "element_ties":
-        return element_ties(spec, rng)
+        x = element_ties(spec, rng)
     else:
-        return scale_ties(spec, rng)
-    return x.astype(np.float32)
+        x = scale_ties(spec, rng)
+    x = np.concatenate([x, np.zeros((-len(x) % spec.tile(48)[0], x.shape[1]), x.dtype)])
+    return (x if spec.element.signed or spec.zero_point != "none" else np.abs(x)).astype(np.float32)
 
 
 def _float32(value: Fraction) -> np.float32:
@@ -62,6 +63,14 @@ def _around(value: Fraction) -> list[np.float32]:
     return [np.nextafter(middle, np.float32(-np.inf)), middle, np.nextafter(middle, np.float32(np.inf))]
 
 
+def borders(element: ElementSpec) -> list[Fraction]:
+    """Return the rounding boundaries of an element: midpoints, or a table's own thresholds (with both signs)."""
+    if isinstance(element, TableSpec) and element.thresholds is not None:
+        own = [Fraction(t) for t in element.thresholds]
+        return sorted({*own, *(-t for t in own)}) if element.symmetric else own
+    return [(a + b) / 2 for a, b in pairwise(oracle.levels(element))]
+
+
 def element_ties(spec: BlockSpec, rng: np.random.Generator) -> np.ndarray:
     """Return blocks that hold every rounding boundary of the element, and the float32 on either side of it.
 
@@ -69,15 +78,18 @@ def element_ties(spec: BlockSpec, rng: np.random.Generator) -> np.ndarray:
     """
     levels = oracle.levels(spec.element)
     zero = len(levels) // 2 - 1 if spec.zero_point != "none" else 0  # odd: ties tell where it is added
-    block = width(spec) // (2 if spec.block_size else 1)
-    middles = [(a + b) / 2 - zero for a, b in pairwise(levels)]
+    block = spec.tile(96)[1]
+    middles = [border - zero for border in borders(spec.element)]
+    middles = middles[:: max(1, len(middles) // 500)]  # a sample, where there are thousands
     ends = [levels[-1] - zero, levels[0] - zero]
     blocks, second = [], None
     if spec.tensor_scale != "none":  # one value that makes the second-level scale exactly one
-        blocks.append([_float32(Fraction(spec.scale_cap) * levels[-1]), *[np.float32(0)] * (block - 1)])
+        blocks.append([_float32(Fraction(spec.scale_cap) * oracle.top_level(spec)), *[np.float32(0)] * (block - 1)])
         second = oracle.float32_bits(Fraction(1))
     for factor in (Fraction(1), Fraction(float(np.float32(rng.uniform(0.5, 2)))), oracle.power(-5)):
         pins = [_float32(end * factor) for end in ends]
+        if not np.isfinite(pins).all():
+            continue
         step = oracle.encode_block(spec, [int(pin.view(np.uint32)) for pin in pins], second).step
         low, high = min(pins), max(pins)
         points = [x for middle in middles for x in _around(middle * step) if low <= x <= high]
@@ -93,12 +105,20 @@ def element_ties(spec: BlockSpec, rng: np.random.Generator) -> np.ndarray:
 
 def scale_ties(spec: BlockSpec, rng: np.random.Generator) -> np.ndarray:
     """Return blocks whose largest value puts the scale on a rounding boundary, or on the float32 on either side."""
-    block = width(spec) // (2 if spec.block_size else 1)
-    top = oracle.levels(spec.element)[-1]
-    if spec.scale_rule == "floor":
-        tops = [x for e in (-126, -125, -60, 0, 1, 2, 126, 127) for x in _around(oracle.power(e))]
+    block = spec.tile(96)[1]
+    top = oracle.top_level(spec)
+    if spec.scale is None:
+        tops = [x for e in (-126, -60, 0, 1, 127) for x in _around(oracle.power(e))]
+    elif spec.scale_rule not in ("amax", "range"):
+        points = [oracle.power(e) for e in (-126, -125, -60, 0, 1, 2, 126, 127)]
+        points += [top * oracle.power(e) for e in (-60, -1, 3)]  # where the largest level is just reached
+        points += [
+            (2 - oracle.power(-m)) * oracle.power(e) for m in range(1, 6) for e in (-40, 5)
+        ]  # and mantissas carry
+        tops = [x for point in points for x in _around(point)]
     else:
-        codes = [0, 1, 2, *rng.integers(1, spec.scale.max_code - 1, 12)]
+        last = spec.scale.max_code if isinstance(spec.scale, FloatSpec) else spec.scale.qmax
+        codes = [0, 1, 2, *rng.integers(1, last - 1, 12)]
         pairs = [(oracle.value(spec.scale, int(c)), oracle.value(spec.scale, int(c) + 1)) for c in codes]
         tops = [x for a, b in pairs for x in _around((a + b) / 2 * top) if np.isfinite(x)]
     if spec.tensor_scale != "none":  # first block: makes the second-level scale exactly one

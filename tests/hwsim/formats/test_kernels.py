@@ -1,7 +1,8 @@
-"""The two scalar kernels under every encode: one minifloat rounding, one minifloat value."""
+"""The scalar kernels under every encode: one minifloat rounding, one minifloat value."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from fractions import Fraction
 
 import numpy as np
@@ -9,58 +10,105 @@ import pytest
 
 from hwsim.formats import FloatSpec, element, element_names
 from hwsim.formats import _kernels as kernels
-from tests.hwsim.formats import oracle
+from hwsim.formats.format import row_amax
+from tests.hwsim.formats import element_oracle as oracle
 
-WITH_SUBNORMALS = [
-    name
+FLOATS = {
+    name: spec
     for name in element_names()
-    if isinstance(spec := element(name), FloatSpec) and spec.subnormals and spec.bits <= 16
-]
+    if isinstance(spec := element(name), FloatSpec) and spec.bits <= 16 and not spec.has_zero
+}
+RANDOM = 0x5A5A5A5A
 
 
-@pytest.mark.parametrize("name", WITH_SUBNORMALS)
+def code(spec: FloatSpec, point: float, negative: bool, mode: str) -> int:
+    """Return what the kernel rounds to, in a mode."""
+    return kernels.rounded_code(
+        point, negative, spec.man_bits, spec.bias, spec.subnormals, oracle.MODES.index(mode), RANDOM
+    )
+
+
+def expected(spec: FloatSpec, point: float, negative: bool, mode: str) -> int:
+    """Return the same by the definitions; -1 below the smallest value of a format without zero."""
+    exact, levels = Fraction(point), oracle.ladder(spec)
+    low = bisect_right(levels, exact) - 1
+    below, above = levels[low] if low >= 0 else Fraction(0), levels[low + 1]
+    return low + oracle.takes_upper(mode, (exact - below) / (above - below), low % 2 == 0, negative, RANDOM)
+
+
+@pytest.mark.parametrize("name", FLOATS)
 def test_every_rounding_boundary_and_its_float64_neighbours(name: str) -> None:
-    spec = element(name)
-    assert isinstance(spec, FloatSpec)
-    codes = np.arange(spec.max_code) if spec.bits <= 8 else np.random.default_rng(0).integers(0, spec.max_code, 400)
-    for code in codes.tolist():
-        middle = float((oracle.value(spec, code) + oracle.value(spec, code + 1)) / 2)
-        for point in (np.nextafter(middle, 0), middle, np.nextafter(middle, np.inf), float(oracle.value(spec, code))):
-            got = kernels.float_code(point, spec.man_bits, spec.bias, spec.max_code)
-            assert got == oracle.nearest(spec, Fraction(point)), (hex(code), point)
+    spec = FLOATS[name]
+    top = oracle.top_code(spec)
+    rng = np.random.default_rng(0)
+    codes = range(top) if top < 20 else {0, 1, 2, top - 1, *rng.integers(0, top, 12).tolist()}
+    for low in codes:
+        below, above = oracle.magnitude(spec, low), oracle.magnitude(spec, low + 1)
+        middle = float((below + above) / 2)
+        for point in (float(below), np.nextafter(middle, 0), middle, np.nextafter(middle, np.inf)):
+            for mode in oracle.MODES:
+                for negative in (False, True):
+                    want = expected(spec, point, negative, mode)
+                    assert code(spec, point, negative, mode) == want, (low, point, mode, negative)
 
 
-@pytest.mark.parametrize("name", WITH_SUBNORMALS)
-def test_what_lies_above_the_largest_value_saturates(name: str) -> None:
-    spec = element(name)
-    for point in (spec.max_value * 1.03, 2 * spec.max_value, 1e30, 1e300):
-        assert kernels.float_code(point, spec.man_bits, spec.bias, spec.max_code) == spec.max_code
-    for point in (0.0, 5e-324, 1e-300, spec.min_step / 2):
-        assert kernels.float_code(point, spec.man_bits, spec.bias, spec.max_code) == 0
+@pytest.mark.parametrize("name", FLOATS)
+def test_the_exponent_has_no_end(name: str) -> None:
+    """Encoders judge overflow by the code, so what lies beyond must get codes beyond."""
+    spec = FLOATS[name]
+    for step in (1, 2, 9, 100):
+        exact = oracle.magnitude(spec, spec.max_code + step)
+        if exact < 1 << 1000:
+            assert code(spec, float(exact), False, "rne") == spec.max_code + step
 
 
-@pytest.mark.parametrize("name", WITH_SUBNORMALS)
+@pytest.mark.parametrize("name", FLOATS)
+def test_what_lies_far_below_the_smallest_value(name: str) -> None:
+    spec = FLOATS[name]
+    zero = 0 if spec.subnormals else -1
+    for point in (0.0, 1e-300, 5e-324):
+        assert code(spec, point, False, "rne") == zero
+        assert code(spec, point, False, "raz") == zero + (point > 0)
+
+
+@pytest.mark.parametrize("man_bits", [0, 1, 4])
+@pytest.mark.parametrize("bias", [1022, 1023, 1024])
+def test_zero_is_zero_under_the_largest_bias(bias: int, man_bits: int) -> None:
+    assert kernels.rounded_code(0.0, False, man_bits, bias, True, kernels.RAZ, 0) == 0
+
+
+@pytest.mark.parametrize("name", [name for name, spec in FLOATS.items() if spec.subnormals])
 def test_float_value_is_exact_on_every_finite_code(name: str) -> None:
-    spec = element(name)
-    for code in range(0, spec.max_code + 1, 1 if spec.bits <= 8 else 7):
-        assert Fraction(kernels.float_value(code, spec.man_bits, spec.bias)) == oracle.value(spec, code)
-
-
-def test_rounding_agrees_with_ml_dtypes() -> None:
-    ml_dtypes = pytest.importorskip("ml_dtypes")
-    x = np.random.default_rng(5).uniform(0, 7, 3000).astype(np.float32)
-    for name, top in (("float4_e2m1fn", 7), ("float8_e4m3fn", 400)):
-        spec = element(name)
-        points = x * np.float32(top / 7)
-        ours = [kernels.float_code(float(p), spec.man_bits, spec.bias, spec.max_code) for p in points]
-        theirs = points.astype(getattr(ml_dtypes, name)).view(np.uint8)
-        if name == "float4_e2m1fn":
-            theirs = np.minimum(theirs & 15, 7)
-        assert ours == theirs.tolist()
+    spec = FLOATS[name]
+    for magnitude in range(0, spec.max_code + 1, 1 if spec.bits <= 8 else 97):
+        assert Fraction(kernels.float_value(magnitude, spec.man_bits, spec.bias)) == oracle.magnitude(spec, magnitude)
 
 
 def test_rounding_to_float16_agrees_with_numpy() -> None:
     rng = np.random.default_rng(6)
     x = np.ldexp(rng.uniform(1, 2, 3000), rng.integers(-27, 15, 3000))
-    ours = [kernels.float_code(float(p), 10, 15, 0x7BFF) for p in x]
+    ours = [kernels.rounded_code(float(p), False, 10, 15, True, kernels.RNE, 0) for p in x]
     assert ours == x.astype(np.float16).view(np.uint16).tolist()
+
+
+def test_rounding_to_float32_agrees_with_numpy() -> None:
+    rng = np.random.default_rng(7)
+    x = np.ldexp(rng.uniform(1, 2, 3000), rng.integers(-152, 127, 3000))
+    ours = [kernels.rounded_code(float(p), False, 23, 127, True, kernels.RNE, 0) for p in x]
+    assert ours == x.astype(np.float32).view(np.uint32).tolist()
+
+
+@pytest.mark.parametrize("width", [1, 7, kernels.CHUNK, 2 * kernels.CHUNK + 5])
+def test_row_amax_finds_the_largest_magnitude_wherever_it_lies(width: int) -> None:
+    x = np.random.default_rng(1).normal(size=(3, width)).astype(np.float32)
+    x[1, -1] = -77
+    x[2] = [-0.0] * width
+    assert np.array_equal(row_amax(x), np.abs(x).max(axis=1))
+
+
+@pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf, -np.inf])
+def test_row_amax_names_the_row_that_is_not_finite(bad: float) -> None:
+    x = np.zeros((4, 5), np.float32)
+    x[2, 3] = bad
+    with pytest.raises(ValueError, match="row 2"):
+        row_amax(x)

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hwsim.formats import BlockSpec, FloatSpec, IntSpec, decode, element, element_names, encode, get, names
-from hwsim.formats.registry import collect
-from tests.hwsim.formats import oracle
+from hwsim.formats import (
+    BlockSpec,
+    Format,
+    activation_of,
+    block,
+    decode,
+    element,
+    element_names,
+    encode,
+    get,
+    names,
+)
+from hwsim.formats.registry import bare_element, collect
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_catalogue_holds_the_agreed_formats() -> None:
@@ -18,25 +35,82 @@ def test_the_catalogue_holds_the_agreed_formats() -> None:
     assert {"int8", "int4", "uint4"} <= set(element_names())
 
 
+def test_there_are_many_formats_without_counting_variants() -> None:
+    assert len({get(name).generator or name for name in names()}) >= 60
+
+
 @pytest.mark.parametrize("name", names())
-def test_a_format_says_where_it_comes_from_and_names_real_parts(name: str) -> None:
+def test_a_format_says_where_it_comes_from_what_it_stores_and_its_rules(name: str) -> None:
+    import json
+
     spec = get(name)
-    assert spec.name == name and spec.source
-    assert get(spec.activation).name == spec.activation
-    assert element(spec.element.name) is spec.element and element(spec.scale.name) is spec.scale
+    assert spec.name == name and len(spec.source) > 10
+    assert 0 < spec.min_step <= 2 * spec.max_value
+    assert 0 < spec.bits_per_element(4096) <= 32
+    rules = json.loads(json.dumps(spec.rules()))
+    assert rules["name"] == name and rules["family"] == type(spec).__name__
+    points = spec.code_points()
+    assert points is None or (points.ndim == 1 and points.dtype == np.float64)
 
 
-@pytest.mark.parametrize("look", [get, element], ids=["get", "element"])
+@pytest.mark.parametrize("name", names())
+def test_every_format_encodes_and_decodes_a_matrix(name: str) -> None:
+    """Common to all families: the layout is what is stored, decoding is bounded, blocks lie along the axis."""
+    spec = get(name)
+    rng = np.random.default_rng(5)
+    k = 512 + spec.padding(512)
+    x = rng.normal(size=(128, k)).astype(np.float32)
+    x = np.abs(x) if not np.signbit(_least(spec, x)) else x
+    encoded = encode(x, spec)
+    stored = encoded.stored_bits / x.size
+    assert stored <= 32 and encoded.shape == x.shape
+    y = decode(encoded)
+    assert y.shape == x.shape and y.dtype == np.float32 and np.isfinite(y).all()
+    if spec.max_value > 1:  # a bare element of small range saturates
+        assert np.linalg.norm(y - x) < np.linalg.norm(x)
+    np.testing.assert_array_equal(decode(encoded), y)
+    np.testing.assert_array_equal(decode(encode(x, spec)), y)
+    along = encode(x.T, spec, axis=0)
+    np.testing.assert_array_equal(decode(along), y.T)
+
+
+def _least(spec: Format, x: np.ndarray) -> float:
+    """Return -1 where a format holds negative values, else 0."""
+    try:
+        encode(x, spec)
+    except ValueError as error:
+        assert "sign" in str(error) or "negative" in str(error), error
+        return 0.0
+    return -1.0
+
+
+@pytest.mark.parametrize("name", [name for name in names() if isinstance(get(name), BlockSpec)])
+def test_a_block_format_names_real_parts(name: str) -> None:
+    spec = block(name)
+    if spec.activation is not None:
+        assert activation_of(name).name == spec.activation
+    assert element(spec.element.name) == spec.element
+    assert spec.scale is None or element(spec.scale.name) == spec.scale
+
+
 @pytest.mark.parametrize("name", ["fp5", "", "MXFP4", "block:mxfp4"])
-def test_an_unknown_name_lists_the_legal_ones(look, name: str) -> None:
-    legal = ", ".join(names() if look is get else element_names())
-    with pytest.raises(ValueError) as error:
-        look(name)
-    assert repr(name) in str(error.value) and legal in str(error.value)
+def test_an_unknown_format_says_what_is_near_and_where_the_list_is(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"unknown format {name!r}; nearest: .*; `hwsim formats` lists all \d+"):
+        get(name)
+
+
+def test_an_unknown_element_lists_the_legal_ones() -> None:
+    with pytest.raises(ValueError, match=re.escape(", ".join(element_names()))):
+        element("fp5")
+
+
+def test_a_format_without_a_unit_says_which_have_one() -> None:
+    with pytest.raises(ValueError, match=r"no unit takes weights of format 'float16'; there are units for .*mxfp4"):
+        activation_of("float16")
 
 
 def test_one_name_for_two_formats_is_an_error_that_names_both_homes() -> None:
-    other = dataclasses.replace(get("mxfp4"), block_size=16)
+    other = dataclasses.replace(get("mxfp4"), source="another")
     with pytest.raises(ValueError, match=r"'mxfp4' is defined twice: in first\.py and in second\.py"):
         collect([("first.py", get("mxfp4")), ("second.py", other)])
 
@@ -47,26 +121,41 @@ def test_the_same_spec_seen_from_two_modules_is_no_duplicate_and_kinds_do_not_cl
     assert list(found.values()) == [int8, get("int8")]
 
 
-def test_a_format_that_no_list_knows_works_from_its_spec_alone() -> None:
-    e3m2 = FloatSpec("float6_e3m2fn", 3, 2, 3, "OCP MX v1.0, table 4")
-    mine = BlockSpec("mxfp6_test", e3m2, element("float8_e8m0fnu"), 32, "floor", "mxfp6_test", "test")
-    assert get(mine) is mine
-    x = np.random.default_rng(3).normal(size=(4, 64)).astype(np.float32)
-    encoded = encode(x, mine)
-    for row in range(4):
-        for index in range(2):
-            piece = slice(32 * index, 32 * index + 32)
-            want = oracle.encode_block(mine, x[row, piece].view(np.uint32).tolist(), None)
-            assert encoded.codes[row, piece].tolist() == want.codes
-            assert encoded.scales[row, index] == want.scale
-    assert np.abs(decode(encoded) - x).max() <= np.abs(x).max() / 8
+def test_a_floating_point_element_is_a_format_by_itself() -> None:
+    spec = bare_element(element("float4_e2m1fn"))
+    assert spec == get("float4_e2m1fn")
+    x = np.array([0.25, -0.75, 7.0, -0.0], np.float32)
+    assert encode(x, spec).codes.tolist() == [0, 10, 7, 8]
+    assert decode(encode(x, spec)).tolist() == [0, -1, 6, 0]
 
 
-def test_integers_of_any_width_work_as_elements() -> None:
-    mine = BlockSpec(
-        "int6_test", IntSpec("int6", 6, "test", narrow=False), element("float32"), None, "amax", "int8", "test"
-    )
-    x = np.linspace(-4, 4, 37, dtype=np.float32)
-    encoded = encode(x, mine)
-    want = oracle.encode_block(mine, x.view(np.uint32).tolist(), None)
-    assert encoded.codes.tolist() == want.codes and encoded.scales.tolist() == [want.scale]
+MINE = """
+from hwsim.formats import BlockSpec, FloatSpec
+from hwsim.formats.catalog.elements import FLOAT8_E8M0FNU
+
+MINE = FloatSpec("float5_mine", 2, 2, 2, "a format of my own, bias 2", witnesses=())
+MX_MINE = BlockSpec(
+    name="mxfp5_mine", element=MINE, scale=FLOAT8_E8M0FNU, block_size=32, scale_rule="floor",
+    source="the same in blocks",
+)
+"""
+
+
+def test_a_new_format_is_one_entry_and_the_whole_suite_takes_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/hwsim/formats", "-k", "_mine"]
+    environment = {**os.environ, "HWSIM_CATALOG": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None and int(passed[1]) >= 25, done.stdout[-500:]
+    listed = [sys.executable, "-m", "hwsim.cli", "formats", "mxfp5_mine", "--json", "--plot", str(tmp_path / "x.svg")]
+    shown = subprocess.run(listed, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert shown.returncode == 0 and '"value": 3.5' in shown.stdout, shown.stderr
+
+
+def test_a_catalogue_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    code = "from hwsim import formats; formats.names()"
+    environment = {**os.environ, "HWSIM_CATALOG": str(tmp_path / "nowhere")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode != 0 and "nowhere is no folder" in done.stderr

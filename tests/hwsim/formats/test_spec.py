@@ -1,4 +1,4 @@
-"""Elements against exact rationals and outside tools, on every code; and what a spec refuses."""
+"""What element specs say of their codes, from the documents; what they refuse; and the generators."""
 
 from __future__ import annotations
 
@@ -8,81 +8,86 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from hwsim.formats import BlockSpec, FloatSpec, IntSpec, element, element_names, get, names
-from hwsim.formats.codec import element_values
+from hwsim.formats import FloatSpec, IntSpec, element, element_names, element_values, get
+from hwsim.formats.exmy import exmy, p3109
 from hwsim.formats.spec import integer_table
-from tests.hwsim.formats import oracle
+from tests.hwsim.formats import element_oracle as oracle
 
-SMALL = [name for name in element_names() if element(name).bits <= 16]
-
-
-def witness(tool: str, name: str) -> np.ndarray:
-    """Return an outside tool's float64 value of every code of an element."""
-    bits = element(name).bits
-    if tool == "gfloat":
-        formats = pytest.importorskip("gfloat.formats")
-        decode = pytest.importorskip("gfloat").decode_float
-        info = getattr(formats, f"format_info_ocp_{re.sub('^float[0-9]+_|fnu?$', '', name)}")
-        return np.array([decode(info, code).fval for code in range(1 << bits)])
-    dtype = np.dtype(name if tool == "numpy" else getattr(pytest.importorskip("ml_dtypes"), name))
-    with np.errstate(invalid="ignore"):
-        return np.arange(1 << bits).astype(f"uint{8 * dtype.itemsize}").view(dtype).astype(np.float64)
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_every_code_is_worth_the_exact_rational(name: str) -> None:
-    spec = element(name)
-    for code in range(1 << spec.bits):
-        expected = oracle.value(spec, code)
-        assert spec.value(code) == (None if isinstance(expected, str) else expected), hex(code)
-
-
-@pytest.mark.parametrize(
-    ("name", "tool"), [(name, tool) for name in SMALL for tool in element(name).witnesses], ids=lambda value: value
-)
-def test_every_code_agrees_with_the_witness(name: str, tool: str) -> None:
-    theirs = witness(tool, name)
-    theirs[np.isinf(theirs)] = np.nan  # the table says NaN for whatever is not finite
-    ours = element_values(element(name))
-    np.testing.assert_array_equal(np.isnan(ours), np.isnan(theirs))
-    finite = ~np.isnan(ours)
-    np.testing.assert_array_equal(ours[finite].view(np.uint64), theirs[finite].view(np.uint64))
-
-
-def test_every_element_has_a_witness() -> None:
-    assert [name for name in element_names() if not element(name).witnesses] == []
-
-
-def test_float32_codes_agree_with_numpy_on_random_and_corner_bits() -> None:
-    rng = np.random.default_rng(1)
-    corners = [0, 1, 0x7FFFFF, 0x800000, 0x3F800000, 0x7F7FFFFF, 0x7F800000, 0x7F800001, 0x7FFFFFFF]
-    corners += [code | 0x80000000 for code in corners]
-    for code in [*corners, *rng.integers(0, 1 << 32, 3000).tolist()]:
-        theirs = float(np.array(code, np.uint32).view(np.float32))
-        assert element("float32").value(code) == (Fraction(theirs) if np.isfinite(theirs) else None), hex(code)
-
-
-# From the documents: largest value, its code, smallest step, codes that are not finite
+SMALL = [
+    name
+    for name in element_names()
+    if isinstance(spec := element(name), FloatSpec | IntSpec) and spec.bits <= 16
+]  # fmt: skip
+E5M2_SPECIAL = [0x7C, 0x7D, 0x7E, 0x7F, 0xFC, 0xFD, 0xFE, 0xFF]
+# From the documents: bias, largest value, its code, smallest normal, smallest step, codes that are not finite
 FACTS = {
-    "float4_e2m1fn": (6, 0x7, 0.5, []),
-    "float8_e4m3fn": (448, 0x7E, 2.0**-9, [0x7F, 0xFF]),
-    "float8_e8m0fnu": (2.0**127, 0xFE, 2.0**-127, [0xFF]),
-    "float16": (65504, 0x7BFF, 2.0**-24, [*range(0x7C00, 0x8000), *range(0xFC00, 0x10000)]),
-    "int8": (127, 0x7F, 1, []),
-    "int4": (7, 0x7, 1, []),
-    "uint4": (15, 0xF, 1, []),
+    "float3_e1m1": (0, 3, 0x3, 2, 1, []),
+    "float3_e2m0": (1, 4, 0x3, 1, 1, []),
+    "float4_e2m1fn": (1, 6, 0x7, 1, 0.5, []),
+    "float6_e2m3fn": (1, 7.5, 0x1F, 1, 2.0**-3, []),
+    "float6_e3m2fn": (3, 28, 0x1F, 2.0**-2, 2.0**-4, []),
+    "float8_e4m3fn": (7, 448, 0x7E, 2.0**-6, 2.0**-9, [0x7F, 0xFF]),
+    "float8_e5m2": (15, 57344, 0x7B, 2.0**-14, 2.0**-16, E5M2_SPECIAL),
+    "float8_e4m3fnuz": (8, 240, 0x7F, 2.0**-7, 2.0**-10, [0x80]),
+    "float8_e5m2fnuz": (16, 57344, 0x7F, 2.0**-15, 2.0**-17, [0x80]),
+    "float8_e4m3b11fnuz": (11, 30, 0x7F, 2.0**-10, 2.0**-13, [0x80]),
+    "float8_e4m3": (7, 240, 0x77, 2.0**-6, 2.0**-9, [*range(0x78, 0x80), *range(0xF8, 0x100)]),
+    "float8_e3m4": (3, 15.5, 0x6F, 2.0**-2, 2.0**-6, [*range(0x70, 0x80), *range(0xF0, 0x100)]),
+    "float8_e3m4fn": (3, 30, 0x7E, 2.0**-2, 2.0**-6, [0x7F, 0xFF]),
+    "float8_e8m0fnu": (127, 2.0**127, 0xFE, 2.0**-127, 2.0**-127, [0xFF]),
+    "ufloat7_e4m3fn": (7, 448, 0x7E, 2.0**-6, 2.0**-9, [0x7F]),
+    "ufloat8_e5m3fn": (15, 114688, 0xFE, 2.0**-14, 2.0**-17, [0xFF]),
+    "float16": (15, 65504, 0x7BFF, 2.0**-14, 2.0**-24, [*range(0x7C00, 0x8000), *range(0xFC00, 0x10000)]),
+    "bfloat16": (
+        127,
+        (2 - 2.0**-7) * 2.0**127,
+        0x7F7F,
+        2.0**-126,
+        2.0**-133,
+        [*range(0x7F80, 0x8000), *range(0xFF80, 0x10000)],
+    ),
+    "p3109_k8p3se": (16, 49152, 0x7E, 2.0**-15, 2.0**-17, [0x7F, 0x80, 0xFF]),
+    "p3109_k8p4se": (8, 224, 0x7E, 2.0**-7, 2.0**-10, [0x7F, 0x80, 0xFF]),
+    "int8": (None, 127, 0x7F, None, 1, []),
+    "int4": (None, 7, 0x7, None, 1, []),
+    "int2_full": (None, 1, 0x1, None, 1, []),
+    "uint4": (None, 15, 0xF, None, 1, []),
 }
 
 
 @pytest.mark.parametrize("name", FACTS)
 def test_published_facts(name: str) -> None:
-    top, top_code, step, special = FACTS[name]
+    bias, top, top_code, normal, step, special = FACTS[name]
     spec = element(name)
     assert (spec.max_value, spec.min_step) == (top, step)
     assert spec.value(top_code) == Fraction(top)
     assert [code for code in range(1 << spec.bits) if spec.value(code) is None] == special
-    finite = np.unique(element_values(spec))  # exact in float64, and so are neighbours' differences
-    assert np.diff(finite[~np.isnan(finite)]).min() == step
+    values = element_values(spec)
+    finite = np.unique(values[np.isfinite(values)])  # exact in float64, and so are neighbours' differences
+    assert np.diff(finite).min() == step
+    if isinstance(spec, FloatSpec):
+        assert spec.bias == bias
+        assert spec.value((1 << spec.man_bits) if spec.subnormals else 0) == Fraction(normal)
+
+
+@pytest.mark.parametrize("name", [name for name in SMALL if isinstance(element(name), FloatSpec)])
+def test_largest_value_and_steps_are_those_of_all_codes(name: str) -> None:
+    spec = element(name)
+    assert isinstance(spec, FloatSpec)
+    values = element_values(spec)
+    finite = np.unique(values[np.isfinite(values)])
+    assert finite.max() == spec.max_value
+    assert np.diff(finite).min() == spec.min_step
+    assert 2.0**spec.emax <= spec.max_value < 2.0 ** (spec.emax + 1)
+
+
+def test_widths_of_the_wide_formats() -> None:
+    facts = {"tfloat32": (19, 8, 10), "float32": (32, 8, 23), "bfloat16": (16, 8, 7), "float16": (16, 5, 10)}
+    for name, fields in facts.items():
+        spec = element(name)
+        assert isinstance(spec, FloatSpec)
+        assert (spec.bits, spec.exp_bits, spec.man_bits) == fields
+    assert element("tfloat32").max_value == (2 - 2.0**-10) * 2.0**127
 
 
 def test_e2m1_is_the_published_table() -> None:
@@ -91,16 +96,37 @@ def test_e2m1_is_the_published_table() -> None:
     assert table.tobytes() == np.array([*half, *(-v for v in map(float, half))]).tobytes()  # -0.0 included
 
 
-@pytest.mark.parametrize(("name", "emax"), [("float4_e2m1fn", 2), ("float8_e4m3fn", 8), ("float8_e8m0fnu", 127)])
+@pytest.mark.parametrize(
+    ("name", "emax"),
+    [("float4_e2m1fn", 2), ("float6_e2m3fn", 2), ("float6_e3m2fn", 4), ("float8_e4m3fn", 8), ("float8_e5m2", 15),
+     ("float8_e8m0fnu", 127), ("int8", 6)],
+)  # fmt: skip
 def test_emax_is_that_of_ocp_mx(name: str, emax: int) -> None:
+    assert element(name).emax == emax  # of MXINT8, with its 6 fraction bits, it is 0
+
+
+@pytest.mark.parametrize(
+    ("name", "nan", "infinity"),
+    [("float8_e4m3fn", 0x7F, None), ("float8_e5m2", 0x7E, 0x7C), ("float8_e4m3fnuz", 0x80, None),
+     ("float8_e3m4", 0x78, 0x70), ("float8_e8m0fnu", 0xFF, None), ("float16", 0x7E00, 0x7C00),
+     ("float6_e2m3fn", None, None), ("p3109_k8p3se", 0x80, 0x7F), ("p3109_k8p1ue", 0xFF, 0xFE),
+     ("p3109_k8p5sf", 0x80, None)],
+)  # fmt: skip
+def test_codes_of_nan_and_inf(name: str, nan: int | None, infinity: int | None) -> None:
     spec = element(name)
     assert isinstance(spec, FloatSpec)
-    assert spec.emax == emax
+    assert (spec.nan_code, spec.inf_code) == (nan, infinity)
+    if infinity is not None:
+        assert spec.infinite(infinity) == 1
+        if spec.signed:
+            assert spec.infinite(infinity | 1 << (spec.bits - 1)) == -1
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_integer_table_is_every_value_or_refuses_what_is_not_finite(name: str) -> None:
     spec = element(name)
+    if spec.bits > 12:
+        pytest.skip("no integer datapath is so wide")
     if any(spec.value(code) is None for code in range(1 << spec.bits)):
         with pytest.raises(ValueError, match=re.escape(name)):
             integer_table(spec)
@@ -109,7 +135,7 @@ def test_integer_table_is_every_value_or_refuses_what_is_not_finite(name: str) -
     assert [Fraction(i, 1 << spec.frac_bits) for i in table] == [oracle.value(spec, c) for c in range(1 << spec.bits)]
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [*SMALL, "tfloat32", "float32"])
 @pytest.mark.parametrize("beyond", [-1, 1])
 def test_a_code_outside_the_format_is_refused(name: str, beyond: int) -> None:
     code = -1 if beyond < 0 else 1 << element(name).bits
@@ -123,10 +149,42 @@ def test_integer_widths_outside_2_to_8_are_refused(bits: int) -> None:
         IntSpec("odd", bits, "test")
 
 
-@pytest.mark.parametrize(("exp_bits", "man_bits"), [(0, 3), (8, 24), (4, -1)])
-def test_float_widths_are_checked(exp_bits: int, man_bits: int) -> None:
+@pytest.mark.parametrize(
+    ("exp_bits", "man_bits", "changes"),
+    [(0, 3, {"subnormals": False}), (8, 24, {}), (4, -1, {}), (-1, 4, {}), (1, 0, {"signed": False})],
+)
+def test_float_widths_are_checked(exp_bits: int, man_bits: int, changes: dict[str, bool]) -> None:
     with pytest.raises(ValueError, match=f"'odd'.*exp_bits={exp_bits}, man_bits={man_bits}"):
-        FloatSpec("odd", exp_bits, man_bits, 1, "test")
+        FloatSpec("odd", exp_bits, man_bits, 1, "test", **changes)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ((4, 3, 7, "test", True, True, "ocp"), "none, ieee, fn, all_ones, fnuz, extended, not 'ocp'"),
+        ((4, 3, 7, "test", True, True, "none", True), "has_zero is for formats without subnormals"),
+        ((1, 0, 0, "test", True, True, "ieee"), "leave no positive finite value"),
+        ((0, 2, 0, "test", True, True, "ieee"), "leave no positive finite value"),
+        ((1, 0, 0, "test", True, True, "extended"), "leave no positive finite value"),
+        ((8, 3, 1073, "test"), "bias 1073 are not all float64"),
+        ((8, 3, -769, "test"), "bias -769 are not all float64"),
+    ],
+    ids=str,
+)
+def test_rules_that_make_no_format_are_refused(fields: tuple[object, ...], words: str) -> None:
+    with pytest.raises(ValueError, match=f"'odd'.*{re.escape(words)}"):
+        FloatSpec("odd", *fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [(1, 1, 0, "test", True, True, "ieee"), (1, 1, 0, "test", False, True, "extended"), (8, 3, 1072, "test"),
+     (8, 3, -768, "test"), (11, 3, 1024, "test")],
+    ids=str,
+)  # fmt: skip
+def test_what_just_makes_a_format_has_exact_values(fields: tuple[object, ...]) -> None:
+    spec = FloatSpec("odd", *fields)  # type: ignore[arg-type]
+    assert all(Fraction(float(v)) == v for c in range(1 << spec.bits) if (v := spec.value(c)) is not None)
 
 
 @pytest.mark.parametrize("qmin", [-8, -7])
@@ -135,64 +193,68 @@ def test_narrow_leaves_out_the_most_negative_code_but_decodes_it(qmin: int) -> N
     assert (spec.qmin, spec.qmax, spec.value(8)) == (qmin, 7, -8)
 
 
-def block(**changes: object) -> BlockSpec:
-    """Return a small valid block format with some fields replaced."""
-    fields = {
-        "name": "mine", "element": element("int4"), "scale": element("float16"), "block_size": 8,
-        "scale_rule": "amax", "activation": "int8", "source": "test",
-    }  # fmt: skip
-    return BlockSpec(**{**fields, **changes})
+def test_fraction_bits_scale_an_integer() -> None:
+    spec = IntSpec("i8f6", 8, "test", frac_bits=6)
+    assert (spec.max_value, spec.min_step, spec.emax, spec.value(0x80)) == (127 / 64, 1 / 64, 0, -2)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"block_size": 0},
-        {"block_size": -4},
-        {"scale_rule": "range"},
-        {"zero_point": "include_zero"},
-        {"scale_rule": "floor"},
-        {"scale_rule": "floor", "scale": element("float8_e8m0fnu")},
-        {"tensor_scale": "float32"},
-        {"scale_cap": 448.0},
-    ],
-    ids=str,
-)
-def test_block_rules_that_do_not_go_together_are_refused(changes: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="'mine'"):
-        block(**changes)
+def test_every_element_names_its_source_and_a_witness() -> None:
+    for name in element_names():
+        spec = element(name)
+        if isinstance(spec, FloatSpec | IntSpec):
+            assert spec.source, name
+        if name in SMALL:
+            assert spec.witnesses or spec.generator == "exmy", name
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"element": element("float16")},  # a code is one byte
-        {"scale": element("float8_e8m0fnu")},  # has no zero and no subnormals: `amax` cannot round into it
-        {"tensor_scale": "float32", "scale": element("float8_e4m3fn"), "scale_cap": 256.0},
-    ],
-    ids=["wide element", "amax into e8m0", "cap below the scale's maximum"],
-)
-def test_block_rules_that_the_encoder_cannot_follow_are_refused(changes: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="'mine'"):
-        block(**changes)
+def test_generated_names() -> None:
+    assert [
+        exmy(2, 3).name,
+        exmy(3, 4, special="fn").name,
+        exmy(4, 3, special="ieee").name,
+        exmy(4, 3, special="fnuz").name,
+        exmy(4, 3, bias=11).name,
+        exmy(5, 3, signed=False).name,
+        exmy(4, 3, subnormals=False).name,
+        exmy(4, 3, name="mine").name,
+    ] == [
+        "float6_e2m3",
+        "float8_e3m4fn",
+        "float8_e4m3i",
+        "float8_e4m3fnuz",
+        "float8_e4m3b11",
+        "ufloat8_e5m3",
+        "float8_e4m3z",
+        "mine",
+    ]
+    assert p3109(16, 8, signed=False, domain="finite").name == "p3109_k16p8uf"
 
 
-@pytest.mark.parametrize(
-    ("name", "k", "bits"),
-    [("int8", 64, 8.5), ("int4_g128", 256, 4.125), ("int4_g128_asym", 128, 4 + 20 / 128), ("mxfp4", 32, 4.25),
-     ("nvfp4", 160, 4.5)],
-)  # fmt: skip
-def test_bits_per_element_by_hand(name: str, k: int, bits: float) -> None:
-    assert get(name).bits_per_element(k) == bits
+@pytest.mark.parametrize(("exp_bits", "man_bits"), [(1, 0), (8, 8), (5, 11)])
+def test_generic_widths_are_checked(exp_bits: int, man_bits: int) -> None:
+    with pytest.raises(ValueError, match=rf"3 to 16 bits, not {exp_bits + man_bits + 1}"):
+        exmy(exp_bits, man_bits)
 
 
-@pytest.mark.parametrize("name", names())
-def test_rules_are_plain_data_and_hold_every_house_rule(name: str) -> None:
+def test_p3109_parameters_are_checked() -> None:
+    for bits, precision in ((2, 1), (17, 3), (8, 0), (8, 9)):
+        with pytest.raises(ValueError, match=f"3 to 16 bits and precision 1 to bits, not {bits} and {precision}"):
+            p3109(bits, precision)
+    with pytest.raises(ValueError, match="'extended' or 'finite', not 'signed'"):
+        p3109(8, 3, domain="signed")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"p3109_k16p4se.*not all float64"):
+        p3109(16, 4)
+
+
+def test_bare_elements_are_formats_and_their_rules_are_plain_data() -> None:
     import json
 
-    rules = json.loads(json.dumps(get(name).rules()))
-    assert rules["name"] == name
-    assert {"scale_rule", "rounding", "overflow", "zero_block", "nan_policy", "nibble_order", "tensor_scale"} <= set(
-        rules
-    )
-    assert rules["element"]["name"] == get(name).element.name
+    for name in element_names():
+        spec = element(name)
+        if isinstance(spec, FloatSpec):
+            fmt = get(name)
+            rules = json.loads(json.dumps(fmt.rules()))
+            assert rules["element"]["name"] == rules["name"] == name
+            assert {"rounding", "seed", "overflow", "nan_policy"} <= set(rules)
+            assert fmt.bits_per_element(7) == spec.bits
+            assert (fmt.max_value, fmt.min_step) == (spec.max_value, spec.min_step)

@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 
 from hwsim.formats import BlockSpec, ElementSpec, Encoded, get
+from hwsim.pe import formats as pe_formats
 from hwsim.pe import names as unit_names
 from hwsim.pe import unit, unit_for
 from tests.hwsim.formats import oracle as formats
@@ -25,9 +26,7 @@ def takes(fmt: str, name: str) -> bool:
 
 def cases() -> list[tuple[str, str]]:
     """Return every (format, unit) that go together."""
-    from hwsim.formats import names
-
-    return [(fmt, name) for fmt in names() for name in unit_names() if takes(fmt, name)]
+    return [(fmt, name) for fmt in pe_formats() for name in unit_names() if takes(fmt, name)]
 
 
 def is_nan(bits: int) -> bool:
@@ -110,12 +109,12 @@ def operand(
     else:
         drawn = rng.integers(*((117, 130) if spec.scale.name == "float8_e8m0fnu" else (1, 0x7F)), blocks)
     top = 1 << spec.element.bits
-    return Encoded(
+    return Encoded.of(
         spec,
-        rng.integers(0, top, (rows, k)).astype(np.uint8),
-        drawn.astype(UINT[spec.scale.bits]),
-        rng.integers(0, top, blocks).astype(np.uint8) if spec.zero_point != "none" else None,
-        np.float32(second) if spec.tensor_scale != "none" else None,
+        codes=rng.integers(0, top, (rows, k)).astype(np.uint8),
+        scales=drawn.astype(UINT[spec.scale.bits]),
+        zeros=rng.integers(0, top, blocks).astype(np.uint8) if spec.zero_point != "none" else None,
+        tensor_scale=np.float32(second) if spec.tensor_scale != "none" else None,
     )
 
 

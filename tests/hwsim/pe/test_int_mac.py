@@ -43,7 +43,7 @@ def test_params_are_frozen_and_hash_by_value() -> None:
 
 def int8(codes: np.ndarray, scale: int = 0x3F800000) -> Encoded:
     """Return int8 codes with one scale code for all rows."""
-    return Encoded(get("int8"), codes.astype(np.uint8), np.full((len(codes), 1), scale, np.uint32))
+    return Encoded.of(get("int8"), codes=codes.astype(np.uint8), scales=np.full((len(codes), 1), scale, np.uint32))
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -76,7 +76,7 @@ def test_any_row_scale_gives_the_bits_of_the_reference(scale: int) -> None:
     found, params = unit_for("int8")
     rng = np.random.default_rng(5)
     a, b = int8(rng.integers(0, 256, (3, 33)), scale), int8(rng.integers(0, 256, (4, 33)))
-    b = dataclasses.replace(b, scales=np.array([[0x3F000000], [0x7F000000], [scale], [0]], np.uint32))
+    b = b.replace_parts(scales=np.array([[0x3F000000], [0x7F000000], [scale], [0]], np.uint32))
     a.codes[0] = 0
     got = found.gemm(a, b, params).view(np.uint32)
     for m, n in np.ndindex(got.shape):

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hwsim.formats import Encoded, element, get
-from hwsim.formats.codec import element_values
+from hwsim.formats import Encoded, element, element_values, get
 from hwsim.pe import mx_dot, unit_for
 from tests.hwsim.pe import oracle
 
@@ -41,7 +40,9 @@ def one_hot(fmt: str, lane: int) -> Encoded:
     codes[:, lane] = np.arange(16)
     one = 127 if spec.scale.name == "float8_e8m0fnu" else 0x38
     scales = np.full((16, 1), one, np.uint8)
-    return Encoded(spec, codes, scales, None, np.float32(1) if spec.tensor_scale != "none" else None)
+    return Encoded.of(
+        spec, codes=codes, scales=scales, tensor_scale=np.float32(1) if spec.tensor_scale != "none" else None
+    )
 
 
 @pytest.mark.parametrize("lane", [0, 7, -1])
@@ -65,7 +66,7 @@ def test_all_pairs_of_scale_codes(fmt: str) -> None:
     block = rng.integers(0, 16, spec.block_size).astype(np.uint8)
     second = np.float32(1) if spec.tensor_scale != "none" else None
     codes = np.tile(block, (256, 1))
-    operand = Encoded(spec, codes, np.arange(256, dtype=np.uint8)[:, None], None, second)
+    operand = Encoded.of(spec, codes=codes, scales=np.arange(256, dtype=np.uint8)[:, None], tensor_scale=second)
     got = found.gemm(operand, operand, params)
     total = float((element_values(spec.element)[block] ** 2).sum())  # exact
     scales = element_values(spec.scale)
@@ -85,8 +86,8 @@ def test_tensor_scales_come_last_a_before_b_one_rounding_each() -> None:
     found, params = unit_for("nvfp4")
     a, b = one_hot("nvfp4", 0), one_hot("nvfp4", 0)
     big, small = np.float32(3e38), np.float32(1e-38)
-    a = Encoded(a.format, a.codes, a.scales, None, big)
-    b = Encoded(b.format, b.codes, b.scales, None, small)
+    a = a.replace_parts(tensor_scale=np.array(big))
+    b = b.replace_parts(tensor_scale=np.array(small))
     got = found.gemm(a, b, params)
     assert np.isinf(got[7, 7])  # 36 * 3e38 overflows before 1e-38 comes
     assert got[1, 1] == np.float32(np.float32(0.25) * big) * small

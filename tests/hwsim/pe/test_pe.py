@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from hwsim import pe
-from hwsim.formats import element, get, names
+from hwsim.formats import element, get
 
 
 def test_an_unknown_unit_lists_the_legal_ones() -> None:
@@ -29,8 +29,8 @@ def test_a_unit_offers_the_whole_contract(name: str) -> None:
         assert callable(getattr(found, function))
 
 
-@pytest.mark.parametrize("fmt", names())
-def test_every_format_has_a_unit(fmt: str) -> None:
+@pytest.mark.parametrize("fmt", pe.formats())
+def test_the_formats_with_a_unit_find_it(fmt: str) -> None:
     found, params = pe.unit_for(fmt)
     assert found.params_for(get(fmt), get(get(fmt).activation)) == params
 

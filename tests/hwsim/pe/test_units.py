@@ -141,7 +141,9 @@ def mx(rows: list[list[tuple[int, int]]]) -> tuple[Encoded, Encoded]:
             assert lane <= 32 * index + 32
             scales[n, index] = 127 + exponent
     spec = get("mxfp4")
-    return Encoded(spec, a, np.full((1, len(rows[0])), 127, np.uint8)), Encoded(spec, b, scales)
+    return Encoded.of(spec, codes=a, scales=np.full((1, len(rows[0])), 127, np.uint8)), Encoded.of(
+        spec, codes=b, scales=scales
+    )
 
 
 def test_overflow_sticks_at_inf_and_cancellation_is_exact() -> None:
@@ -199,8 +201,8 @@ def test_underflow_keeps_its_sign_until_a_zero_is_added() -> None:
     a.scales[:] = 0  # 2**-127 * 2**-100 / 4 underflows to -0
     assert check(a, b, "mxfp4", "mx_dot").tolist() == [[0]]
     one = slice(0, 32)
-    a1 = Encoded(spec, a.codes[:, one], a.scales[:, :1])
-    b1 = Encoded(spec, b.codes[:, one], b.scales[:, :1])
+    a1 = Encoded.of(spec, codes=a.codes[:, one], scales=a.scales[:, :1])
+    b1 = Encoded.of(spec, codes=b.codes[:, one], scales=b.scales[:, :1])
     assert check(a1, b1, "mxfp4", "mx_dot").tolist() == [[0x80000000]]
 
 
@@ -252,7 +254,7 @@ def test_any_output_scale_gives_the_bits_of_the_reference(fmt: str, scale: int) 
     a, b = oracle.operands(fmt, 3, 4, 2 * get(fmt).block_size)
     a.codes[0] = 0  # 0 times Inf
     if a.tensor_scale is not None:
-        a = dataclasses.replace(a, tensor_scale=np.uint32(scale).view(np.float32))
+        a = a.replace_parts(tensor_scale=np.asarray(np.uint32(scale).view(np.float32)))
     else:
         a.scales[:2] = scale
     bits = check(a, b, fmt, oracle_unit(fmt))

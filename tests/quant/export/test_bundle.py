@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwsim.formats import names
+from hwsim import pe
 from hwsim.formats.bundle import Bundle, read_bundle, write_bundle
 
 torch = pytest.importorskip("torch")
@@ -17,7 +17,7 @@ from quant.methods import rtn  # noqa: E402
 from quant.tensor import quantize_activations  # noqa: E402
 
 
-@pytest.mark.parametrize("fmt", names())
+@pytest.mark.parametrize("fmt", pe.formats())
 def test_a_layer_goes_to_a_file_and_back(tmp_path: Path, fmt: str) -> None:
     torch.manual_seed(7)
     original, inputs = torch.randn(5, 576), torch.randn(4, 576)

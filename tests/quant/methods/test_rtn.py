@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwsim.formats import decode, encode, get, names
+from hwsim import pe
+from hwsim.formats import decode, encode, get
 
 torch = pytest.importorskip("torch")
 
@@ -30,7 +31,7 @@ def test_an_unknown_format_lists_the_legal_ones() -> None:
         rtn.quantize(WEIGHT, rtn.Config("fp5"))
 
 
-@pytest.mark.parametrize("fmt", names())
+@pytest.mark.parametrize("fmt", pe.formats())
 def test_torch_and_numpy_give_the_same_codes(fmt: str) -> None:
     config = rtn.Config(fmt)
     ours = rtn.quantize(WEIGHT, config)
@@ -43,7 +44,7 @@ def test_torch_and_numpy_give_the_same_codes(fmt: str) -> None:
     assert ours.k == 576 and dict(ours.method) == {"name": "rtn", "format": fmt}
 
 
-@pytest.mark.parametrize("fmt", names())
+@pytest.mark.parametrize("fmt", pe.formats())
 def test_codes_without_padding_are_those_of_the_encoder(fmt: str) -> None:
     quantized = rtn.quantize(WEIGHT, rtn.Config(fmt))
     block = get(fmt).block_size or 576
@@ -77,7 +78,7 @@ def test_padding_is_left_out_of_the_scale_of_its_block(fmt: str) -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-@pytest.mark.parametrize("fmt", names())
+@pytest.mark.parametrize("fmt", pe.formats())
 def test_a_weight_that_is_not_finite_is_refused_by_index(fmt: str, bad: float) -> None:
     weight = torch.zeros(3, 576)
     weight[2, 100] = bad

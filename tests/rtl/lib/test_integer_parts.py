@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from hwsim.formats import element
 from hwsim.formats.registry import element_names
-from hwsim.formats.spec import IntSpec, integer_table
+from hwsim.formats.spec import FloatSpec, IntSpec, integer_table
 from rtl.lib.adder_tree import adder_tree
 from rtl.lib.element_decoder import decode_element
 from rtl.lib.normalise import Normalise
@@ -39,7 +39,7 @@ class Decoder(wiring.Component):
 
     def __init__(self, integers: tuple[int, ...], bits: int) -> None:
         self.integers = integers
-        super().__init__({"code": In(bits), "integer": Out(signed(16))})
+        super().__init__({"code": In(bits), "integer": Out(signed(64))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -84,7 +84,11 @@ def test_shift_sticky_all_words_and_amounts(width: int, max_amount: int) -> None
 def integer_elements() -> list[str]:
     """Return the elements that an integer datapath can take: small enough for a table, and finite throughout."""
     facts = {name: element(name) for name in element_names() if element(name).bits <= 8}
-    return [name for name, spec in facts.items() if isinstance(spec, IntSpec) or spec.special == "none"]
+    return [
+        name
+        for name, spec in facts.items()
+        if isinstance(spec, IntSpec) or (isinstance(spec, FloatSpec) and spec.special == "none")
+    ]
 
 
 @pytest.mark.parametrize("name", integer_elements())
