@@ -125,9 +125,11 @@ def write_bundle(path: str | Path, bundle: Bundle) -> None:
         raise ValueError(f"{path}: meta key {taken[0]!r} is one that the bundle itself writes")
     tensors: dict[str, NDArray[Any]] = {}
     used: dict[str, Format] = {}
+    names: set[str] = set()
     for layer in bundle.layers:
-        if f"{layer.name}/weight.codes" in tensors:
+        if layer.name in names:
             raise ValueError(f"two layers of the bundle are called {layer.name!r}")
+        names.add(layer.name)
         for role, encoded in (("weight", layer.weight), ("activation", layer.activation)):
             if encoded is not None:
                 used[encoded.format.name] = _catalogued(encoded.format, layer.name)

@@ -28,7 +28,7 @@ from hwsim.formats._kernels import (
     shift_right,
     top_bits,
 )
-from hwsim.formats.families._table_kernels import guided_blocks
+from hwsim.formats.families._table_kernels import guided_blocks, least_float32
 
 _u32 = np.uint32
 FLOAT, INT, TABLE = 0, 1, 2
@@ -36,6 +36,8 @@ RULES = ("none", "floor", "even", "ceil", "rceil", "tosa", "away_ceil", "amax", 
 NONE, FLOOR, EVEN, CEIL, RCEIL, TOSA, AWAY_CEIL, AMAX, RANGE = range(9)
 ZERO_BLOCKS = ("code_00", "one", "microxcaling", "error")
 INFINITY = 0x7F800000
+RUN = 1024
+"""Elements that share the fate of a doubt."""
 MAGIC = 1.5 * 2.0**52  # adding it leaves an integer's two's complement in the low bits, rounded half to even
 
 
@@ -151,8 +153,44 @@ def float32_blocks(x, block, inverses, element, codes):
 
 
 @njit(cache=True)
-def float64_blocks(x, block, inverses, element, codes):
-    """Encode blocks to a minifloat as `float32_blocks` does, for the reciprocal of any step, in float64."""
+def near_float32_run(x, inverses, element, codes):
+    """Encode a run to a minifloat by float32 reciprocals of any steps; return whether that left no doubt.
+
+    The product is off by less than 2**-22 of itself: 3 units in its last place. Within 4 of a border between codes
+    there is doubt.
+    """
+    one, shift = _u32(1), _u32(23 - element.man_bits)
+    half = _u32((1 << (22 - element.man_bits)) - 1)
+    rebias = _u32((127 - element.bias) << element.man_bits)
+    magic_bits = _u32((127 + 1 - element.bias - element.man_bits + 23) << 23)
+    magic = from_bits32(magic_bits)
+    normal = from_bits32(_u32((127 + 1 - element.bias) << 23))
+    limit = np.float32(element.max_value)
+    sign_shift, sign_mask = _u32(32 - element.bits), _u32(element.signed << (element.bits - 1))
+    sign_of_zero = sign_mask if element.negative_zero else _u32(0)
+    to_border, fraction = _u32(half + _u32(5)), _u32((1 << (23 - element.man_bits)) - 1)
+    half_step = np.float32(0.5) * from_bits32(_u32((127 + 1 - element.bias - element.man_bits) << 23))
+    sure = half_step - normal * np.float32(2.0**-20)
+    doubt = _u32(0)
+    for j in range(codes.size):
+        magnitude = abs(x[j]) * inverses[j]
+        magnitude = magnitude if magnitude < limit else limit
+        bits, low = bits32(magnitude), magnitude + magic
+        above = _u32(shift_right(_u32(_u32(bits + half) + _u32(shift_right(bits, shift) & one)), shift) - rebias)
+        below = _u32(bits32(low) - magic_bits)
+        small = magnitude < normal
+        code = below if small else above
+        by_bits = _u32(1) if _u32(_u32(bits + to_border) & fraction) < _u32(8) else _u32(0)
+        by_rest = _u32(1) if abs(magnitude - (low - magic)) > sure else _u32(0)
+        doubt = _u32(doubt | (by_rest if small else by_bits))
+        mask = sign_mask if code != _u32(0) else sign_of_zero
+        codes[j] = _u32(code | _u32(shift_right(bits32(x[j]), sign_shift) & mask))
+    return doubt == _u32(0)
+
+
+@njit(cache=True)
+def float64_run(x, inverse, element, codes):
+    """Encode a run to a minifloat, half to even, saturating, for the float64 reciprocal of any step."""
     one, shift = np.int64(1), np.int64(52 - element.man_bits)
     half = (one << (shift - 1)) - 1
     rebias = np.int64(1023 - element.bias) << element.man_bits
@@ -162,41 +200,102 @@ def float64_blocks(x, block, inverses, element, codes):
     limit = np.float64(element.max_value)
     sign_shift, sign_mask = _u32(32 - element.bits), _u32(element.signed << (element.bits - 1))
     sign_of_zero = sign_mask if element.negative_zero else _u32(0)
-    for i in range(inverses.size):
-        inverse = inverses[i]
-        if inverse == 0:
-            continue
-        run, out = x[i * block : (i + 1) * block], codes[i * block : (i + 1) * block]
-        for j in range(out.size):
-            magnitude = snapped(np.float64(abs(run[j])) * inverse)
-            magnitude = magnitude if magnitude < limit else limit
-            bits = bits64(magnitude)
-            above = ((bits + half + ((bits >> shift) & one)) >> shift) - rebias
-            below = bits64(magnitude + magic) - magic_bits
-            code = _u32(below if magnitude < normal else above)
-            mask = sign_mask if code != _u32(0) else sign_of_zero
-            out[j] = _u32(code | _u32(shift_right(bits32(run[j]), sign_shift) & mask))
+    for j in range(codes.size):
+        magnitude = snapped(np.float64(abs(x[j])) * inverse)
+        magnitude = magnitude if magnitude < limit else limit
+        bits = bits64(magnitude)
+        above = ((bits + half + ((bits >> shift) & one)) >> shift) - rebias
+        below = bits64(magnitude + magic) - magic_bits
+        code = _u32(below if magnitude < normal else above)
+        mask = sign_mask if code != _u32(0) else sign_of_zero
+        codes[j] = _u32(code | _u32(shift_right(bits32(x[j]), sign_shift) & mask))
 
 
 @njit(cache=True)
-def int_blocks(x, block, inverses, zeros, element, codes):
-    """Encode blocks to integers, half to even, saturating; the zero point is added after rounding."""
-    low, high = np.float64(element.low), np.float64(element.high)
+def near_int_run(x, inverses, zeros, element, codes):
+    """Encode a run to integers by float32 reciprocals of any steps; return whether that left no doubt.
+
+    A quotient within the range is off by 2**-23 of the range at most: that close to a half there is doubt.
+    """
+    low, high, magic = np.float32(element.low), np.float32(element.high), np.float32(12582912.0)  # 1.5 * 2**23
+    factor = np.float32(power_of_two(element.frac_bits))
+    # what saturates keeps doing so under any zero point
+    end = high - low + np.float32(1)
+    mask, sure = _u32((1 << element.bits) - 1), np.float32(0.5) - end * np.float32(1.5 * 2.0**-23)
+    farthest = _u32(0)
+    for j in range(codes.size):
+        quotient = x[j] * (inverses[j] * factor)
+        quotient = quotient if quotient < end else end
+        quotient = quotient if quotient > -end else -end
+        nearest = (quotient + magic) - magic
+        distance = magnitude_bits(quotient - nearest)
+        farthest = distance if distance > farthest else farthest
+        level = nearest + zeros[j]
+        level = level if level < high else high
+        level = level if level > low else low
+        codes[j] = _u32(bits32(level + magic) & mask)
+    return farthest < bits32(sure)
+
+
+@njit(cache=True)
+def int_run(x, inverse, zero, element, codes):
+    """Encode a run to integers, half to even, saturating; the zero point is added after rounding."""
+    low, high, offset = np.float64(element.low), np.float64(element.high), np.float64(zero)
+    inverse *= power_of_two(element.frac_bits)
     mask = _u32((1 << element.bits) - 1)
-    for i in range(inverses.size):
-        inverse, offset = inverses[i] * power_of_two(element.frac_bits), zeros[i]
-        if inverse == 0:
-            continue
-        run, out = x[i * block : (i + 1) * block], codes[i * block : (i + 1) * block]
-        for j in range(out.size):
-            quotient = snapped(np.float64(run[j]) * inverse)
-            # what lies far outside saturates anyway; this keeps it inside the range of the magic sum
-            quotient = quotient if quotient < 1048576.0 else 1048576.0
-            quotient = quotient if quotient > -1048576.0 else -1048576.0
-            level = ((quotient + MAGIC) - MAGIC) + offset
-            level = level if level < high else high
-            level = level if level > low else low
-            out[j] = _u32(_u32(bits64(level + MAGIC)) & mask)
+    for j in range(codes.size):
+        quotient = snapped(np.float64(x[j]) * inverse)
+        # what lies far outside saturates anyway; this keeps it inside the range of the magic sum
+        quotient = quotient if quotient < 1048576.0 else 1048576.0
+        quotient = quotient if quotient > -1048576.0 else -1048576.0
+        level = ((quotient + MAGIC) - MAGIC) + offset
+        level = level if level < high else high
+        level = level if level > low else low
+        codes[j] = _u32(_u32(bits64(level + MAGIC)) & mask)
+
+
+@njit(cache=True)
+def spread(values, block, out):
+    """Repeat each value for the elements of its block."""
+    for i in range(-(-out.size // block)):
+        value, part = np.float32(values[i]), out[i * block : (i + 1) * block]
+        for j in range(part.size):
+            part[j] = value
+
+
+@njit(cache=True)
+def quotient_blocks(x, block, quick, inverses, zeros, element, codes):
+    """Encode blocks by the reciprocals of any steps: in float32, and runs of which that leaves doubt in float64.
+
+    Blocks whose inverse is 0 are left with any codes. A run is several short blocks, which keeps the vector units full,
+    or a part of a long one.
+    """
+    blocks = max(1, RUN // block)
+    own = np.zeros((2, min(RUN, blocks * block)), np.float32)
+    for first in range(0, inverses.size, blocks):
+        stop = min(first + blocks, inverses.size)
+        usable = True
+        for i in range(first, stop):
+            usable = usable and (quick[i] > 0 or inverses[i] == 0)
+        count = min(RUN, (stop - first) * block)
+        spread(quick[first:stop], block, own[0, :count])
+        if element.kind == INT and not element.signed:  # zero points are for unsigned codes
+            spread(zeros[first:stop], block, own[1, :count])
+        for begin in range(first * block, stop * block, count):
+            end = min(begin + count, stop * block)
+            run, out = x[begin:end], codes[begin:end]
+            if usable and element.kind == FLOAT and near_float32_run(run, own[0, : run.size], element, out):
+                continue
+            if usable and element.kind == INT and near_int_run(run, own[0, : run.size], own[1], element, out):
+                continue
+            for i in range(begin // block, -(-end // block)):
+                left, right = max(begin, i * block), min(end, (i + 1) * block)
+                if inverses[i] == 0:
+                    continue
+                if element.kind == FLOAT:
+                    float64_run(x[left:right], inverses[i], element, codes[left:right])
+                else:
+                    int_run(x[left:right], inverses[i], zeros[i], element, codes[left:right])
 
 
 @njit(cache=True)
@@ -217,66 +316,64 @@ def int32_blocks(x, block, inverses, element, codes):
 
 
 @njit(cache=True)
-def rounded_border(border, strict):
-    """Return the smallest float32 that lies on or above a float64 (above only, when strict)."""
-    value = np.float32(border)
-    if np.float64(value) < border or (strict and np.float64(value) == border):
-        bits = np.int64(bits32(value))
-        if bits & 0x7FFFFFFF == 0:
-            return from_bits32(1)
-        return from_bits32(bits + 1 if bits < 0x80000000 else bits - 1)
-    return value
+def strict_borders(element, count):
+    """Tell, uint8 [count], which borders of a table must be passed, not only reached, to take the rank above."""
+    strict = np.empty(count, np.uint8)
+    for i in range(count):
+        strict[i] = element.ties == 0 or (element.ties == 2 and i % 2 == 0)
+    return strict
 
 
 @njit(cache=True)
-def scaled_borders(borders, step, element, out):
-    """Fill `out` with the least float32 inputs that reach each rank; ranks that do not exist are never reached."""
-    for i in range(out.size):
-        if i < borders.size:
-            strict = element.ties == 0 or (element.ties == 2 and i % 2 == 0)
-            out[i] = rounded_border(borders[i] * step, strict)
-        else:
-            out[i] = np.float32(np.inf)
+def nibbles(order):
+    """Return the codes of at most 16 ranks as two words of eight nibbles each."""
+    low = high = _u32(0)
+    for rank in range(order.size):
+        word = _u32(_u32(order[rank] & 15) << _u32(4 * (rank & 7)))
+        low, high = (_u32(low | word), high) if rank < 8 else (low, _u32(high | word))
+    return low, high
 
 
 @njit(cache=True)
 def table7_blocks(x, block, steps, borders, order, element, codes):
-    """Encode blocks by a sign and at most 8 magnitudes: the rank is the number of borders reached."""
-    t = np.empty(7, np.float32)
-    sign_shift = _u32(element.bits - 1)
+    """Encode blocks by a sign and at most 8 magnitudes of 4 bits: the rank is the number of borders reached."""
+    strict, reached = strict_borders(element, borders.size), np.full(7, 0x7F800000, np.uint32)
+    sign_shift, (word, _) = _u32(element.bits - 1), nibbles(order)
     for i in range(steps.size):
         if steps[i] == 0:
             continue
-        scaled_borders(borders, steps[i], element, t)
+        least_float32(borders, strict, steps[i], reached[: borders.size])
+        t = reached.view(np.float32)
         t0, t1, t2, t3, t4, t5, t6 = t[0], t[1], t[2], t[3], t[4], t[5], t[6]
         run, out = x[i * block : (i + 1) * block], codes[i * block : (i + 1) * block]
         for j in range(out.size):
             v = abs(run[j])
             rank = _u32(v >= t0) + _u32(v >= t1) + _u32(v >= t2) + _u32(v >= t3)
-            out[j] = _u32(rank + _u32(v >= t4) + _u32(v >= t5) + _u32(v >= t6))
-        for j in range(out.size):
-            out[j] = _u32(order[out[j]] | _u32(_u32(bits32(run[j]) >> _u32(31)) << sign_shift))
+            rank = _u32(rank + _u32(v >= t4) + _u32(v >= t5) + _u32(v >= t6))
+            code = _u32(shift_right(word, _u32(rank << _u32(2))) & _u32(15))
+            out[j] = _u32(code | _u32(shift_right(bits32(run[j]), _u32(31)) << sign_shift))
 
 
 @njit(cache=True)
 def table15_blocks(x, block, steps, borders, order, element, codes):
-    """Encode blocks to at most 16 levels: the rank is the number of borders reached."""
-    t = np.empty(15, np.float32)
+    """Encode blocks to at most 16 levels of 4 bits: the rank is the number of borders reached."""
+    strict, reached = strict_borders(element, borders.size), np.full(15, 0x7F800000, np.uint32)
+    low, high = nibbles(order)
     for i in range(steps.size):
         if steps[i] == 0:
             continue
-        scaled_borders(borders, steps[i], element, t)
+        least_float32(borders, strict, steps[i], reached[: borders.size])
+        t = reached.view(np.float32)
         t0, t1, t2, t3, t4, t5, t6, t7 = t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7]
         t8, t9, t10, t11, t12, t13, t14 = t[8], t[9], t[10], t[11], t[12], t[13], t[14]
         run, out = x[i * block : (i + 1) * block], codes[i * block : (i + 1) * block]
         for j in range(out.size):
             v = run[j]
-            rank = _u32(v >= t0) + _u32(v >= t1) + _u32(v >= t2) + _u32(v >= t3) + _u32(v >= t4)
-            rank += _u32(v >= t5) + _u32(v >= t6) + _u32(v >= t7) + _u32(v >= t8) + _u32(v >= t9)
-            rank += _u32(v >= t10) + _u32(v >= t11) + _u32(v >= t12) + _u32(v >= t13) + _u32(v >= t14)
-            out[j] = _u32(rank)
-        for j in range(out.size):
-            out[j] = order[out[j]]
+            rank = _u32(_u32(v >= t0) + _u32(v >= t1) + _u32(v >= t2) + _u32(v >= t3) + _u32(v >= t4))
+            rank = _u32(rank + _u32(v >= t5) + _u32(v >= t6) + _u32(v >= t7) + _u32(v >= t8) + _u32(v >= t9))
+            rank = _u32(rank + _u32(v >= t10) + _u32(v >= t11) + _u32(v >= t12) + _u32(v >= t13) + _u32(v >= t14))
+            word = high if rank >= _u32(8) else low
+            out[j] = _u32(shift_right(word, _u32(_u32(rank & _u32(7)) << _u32(2))) & _u32(15))
 
 
 @njit(cache=True)
@@ -496,6 +593,12 @@ def reciprocals(tops, steps, codes, element, scale, outer, quick, inverses, done
             value = inverse / np.float32(scale_worth(codes[i], scale)) if inverses[i] > 0 else np.float32(0)
             quick[i] = value if value < np.float32(np.inf) else np.float32(0)
     by_float32 = element.kind != TABLE and (scale.rule < AMAX or not scale.exact_quotient)
+    if not by_float32 and element.kind != TABLE:
+        # products must stay normal where codes are told apart; what is smaller has the code of a zero either way
+        safe = element.kind == INT or 1 - element.bias - element.man_bits > -25
+        for i in range(steps.size):
+            near = safe and inverses[i] > 2.0**-100 and inverses[i] < 2.0**100
+            quick[i] = np.float32(inverses[i]) if near else np.float32(0)
     for i in range(steps.size):
         served = quick[i] > 0 if by_float32 else inverses[i] > 0
         done[i] = served and element.fast == 1
@@ -516,12 +619,10 @@ def encode_piece(x, block, steps, inverses, quick, zeros, done, element, scale, 
             guided_blocks(x, block, steps, guide, element.symmetric == 1, element.bits, order, done, codes)
     elif element.kind == FLOAT and power:
         float32_blocks(x, block, quick, element, codes)
-    elif element.kind == FLOAT:
-        float64_blocks(x, block, inverses, element, codes)
-    elif power:
+    elif power and element.kind == INT:
         int32_blocks(x, block, quick, element, codes)
     else:
-        int_blocks(x, block, inverses, zeros, element, codes)
+        quotient_blocks(x, block, quick, inverses, zeros, element, codes)
 
 
 @njit(cache=True, parallel=True)

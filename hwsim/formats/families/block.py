@@ -198,9 +198,9 @@ class BlockSpec(Format):
             rows,
             # a bare element has no blocks: any cut serves the threads
             columns if self.scale is not None else _cut(columns),
-            _element(self, kernels),
-            _scale(self, kernels),
-            self._outer(x, out),
+            kernel_element(self, kernels),
+            kernel_scale(self, kernels),
+            self.store_outer(x, out),
             borders,
             order,
             zero_rank,
@@ -266,7 +266,7 @@ class BlockSpec(Format):
             return self.level
         return float(2**self.element.bits - 1) if self.scale_rule == "range" else self.element.max_value
 
-    def _outer(self, x: NDArray[np.float32], out: Parts) -> NDArray[np.float64]:
+    def store_outer(self, x: NDArray[np.float32], out: Parts) -> NDArray[np.float64]:
         """Find the second-level scales, put them into `out`, and return what they are worth."""
         if self.tensor_scale == "none" and self.row_scale == "none":
             return np.ones(1)
@@ -415,7 +415,8 @@ def _guide(element: ElementSpec) -> Any:
     return tables.guide(element) if wide else tables.NO_GUIDE
 
 
-def _element(spec: BlockSpec, kernels: Any) -> Any:
+def kernel_element(spec: BlockSpec, kernels: Any) -> Any:
+    """Return the element format of a spec as kernels know it."""
     element = spec.element
     # `fast`: half to even and saturating; the vector loops build floats from the fields, which must stay in range
     fast = spec.rounding == "rne" and spec.overflow == "saturate"
@@ -451,7 +452,8 @@ def _element(spec: BlockSpec, kernels: Any) -> Any:
     return kernels.Element(**{**fields, "fast": int(fast)})
 
 
-def _scale(spec: BlockSpec, kernels: Any) -> Any:
+def kernel_scale(spec: BlockSpec, kernels: Any) -> Any:
+    """Return the scale format of a spec, and the rule by which it is found, as kernels know them."""
     scale = spec.scale
     fields: dict[str, Any] = dict.fromkeys(kernels.Scale._fields, 0)
     fields |= {

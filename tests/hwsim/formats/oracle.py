@@ -6,7 +6,7 @@ makes every element zero, and the sign of a zero or of an underflow is kept wher
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -199,17 +199,18 @@ def float32_value(bits: int) -> Fraction:
     return -magnitude if bits >> 31 else magnitude
 
 
-def levels(spec: ElementSpec) -> list[Fraction]:
+@cache
+def levels(spec: ElementSpec) -> tuple[Fraction, ...]:
     """Return the values that an encoder may emit, ascending, each once."""
     if isinstance(spec, FloatSpec):
         worths = positive(spec)[0]
-        return sorted({*worths, *(-worth for worth in worths)} if spec.signed else set(worths))
+        return tuple(sorted({*worths, *(-worth for worth in worths)} if spec.signed else set(worths)))
     if isinstance(spec, TableSpec):
         worths = tuple(Fraction(v) for v in spec.values if v is not None)
-        return sorted({*worths, *(-worth for worth in worths)} if spec.symmetric else set(worths))
+        return tuple(sorted({*worths, *(-worth for worth in worths)} if spec.symmetric else set(worths)))
     top = (1 << (spec.bits - 1)) - 1 if spec.signed else (1 << spec.bits) - 1
     low = (-top if spec.narrow else -top - 1) if spec.signed else 0
-    return [Fraction(i, 1 << spec.frac_bits) for i in range(low, top + 1)]
+    return tuple(Fraction(i, 1 << spec.frac_bits) for i in range(low, top + 1))
 
 
 @dataclass
@@ -222,6 +223,7 @@ class Block:
     step: Fraction
 
 
+@cache
 def top_level(spec: BlockSpec) -> Fraction:
     """Return what amax is divided by."""
     if spec.level is not None:
@@ -359,17 +361,23 @@ def element_code(
     return clipped % (1 << element.bits)
 
 
-def table_code(element: TableSpec, quotient: Fraction, sign: int) -> int:
-    """Return the code of a quotient: that of the level whose borders hold it."""
+@cache
+def table_ranks(element: TableSpec) -> tuple[tuple[Fraction, ...], tuple[int, ...]]:
+    """Return the borders of a table in ascending order, and the code of each rank."""
     worths = sorted({Fraction(v) for v in element.values if v is not None})
     borders = element.thresholds or [(a + b) / 2 for a, b in pairwise(worths)]
+    codes = [next(c for c, v in enumerate(element.values) if v is not None and Fraction(v) == w) for w in worths]
+    return tuple(map(Fraction, borders)), tuple(codes)
+
+
+def table_code(element: TableSpec, quotient: Fraction, sign: int) -> int:
+    """Return the code of a quotient: that of the level whose borders hold it."""
+    borders, codes = table_ranks(element)
     point = abs(quotient) if element.symmetric else quotient
-    rank = 0
-    for index, border in enumerate(Fraction(b) for b in borders):
-        tie_goes_up = element.ties == "up" or (element.ties == "even" and index % 2 == 1)
-        rank += point > border or (point == border and tie_goes_up)
-    code = next(c for c, v in enumerate(element.values) if v is not None and Fraction(v) == worths[rank])
-    return code | (sign << (element.bits - 1) if element.symmetric else 0)
+    rank = bisect_left(borders, point)  # borders that lie below
+    if rank < len(borders) and borders[rank] == point:
+        rank += element.ties == "up" or (element.ties == "even" and rank % 2 == 1)
+    return codes[rank] | (sign << (element.bits - 1) if element.symmetric else 0)
 
 
 def decode_bits(spec: BlockSpec, code: int, scale: int, zero: int, outer_bits: int | None) -> int | None:

@@ -286,8 +286,8 @@ def test_what_a_code_is_worth_is_cast_to_that_code(name: str) -> None:
 def test_the_vector_loops_do_what_the_general_rules_do(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     x = inputs(name)
     quick = encode(x, rule(name)).codes
-    described = block._element
-    monkeypatch.setattr(block, "_element", lambda *args: described(*args)._replace(fast=0))
+    described = block.kernel_element
+    monkeypatch.setattr(block, "kernel_element", lambda *args: described(*args)._replace(fast=0))
     same_codes(quick, encode(x, rule(name)).codes, x)
 
 
