@@ -8,6 +8,8 @@ MAKEFLAGS += --no-builtin-rules
 export PYTHON ?= python3
 export EXTRAS ?= rtl,quant,models,dev
 ARGS ?=
+# JOBS: processes of the tests
+JOBS ?= auto
 
 in_venv = source .venv/env.sh;
 packages := hwsim rtl quant models
@@ -24,10 +26,10 @@ demo: setup ## run the whole chain on SmolLM2 and print its table (out/demo)
 	@$(in_venv) hwsim demo $(ARGS)
 
 test: setup ## run the tests, without those marked slow or gpu
-	@$(in_venv) python -m pytest $(ARGS)
+	@$(in_venv) python -m pytest -n $(JOBS) $(ARGS)
 
 test-full: setup ## run all tests that a machine without accelerator can run
-	@$(in_venv) python -m pytest -m "not gpu" $(ARGS)
+	@$(in_venv) python -m pytest -n $(JOBS) -m "not gpu" $(ARGS)
 
 bench: setup ## time encoders and GEMMs on codes, as ratios to this machine's copy and float32 GEMM
 	@$(in_venv) python tools/bench.py $(ARGS)

@@ -65,8 +65,19 @@ def same(a: Encoded | None, b: Encoded | None) -> None:
         np.testing.assert_array_equal(part, b.parts[name])
 
 
+def one_of_each() -> list[Any]:
+    """Return all formats as parameters, those beyond the first of their generator for the long run."""
+    seen: set[str] = set()
+    cases = []
+    for name in names():
+        generator = get(name).generator or name
+        cases.append(pytest.param(name, marks=pytest.mark.slow if generator in seen else ()))
+        seen.add(generator)
+    return cases
+
+
 @pytest.mark.parametrize("activation", [True, False], ids=["activations", "weights only"])
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", one_of_each())
 def test_every_format_comes_back_as_it_was(tmp_path: Path, name: str, activation: bool) -> None:
     one, two = layer("model.layers.0.q_proj", name, activation), layer("lm/head", name, False)
     write_bundle(tmp_path / "x.safetensors", Bundle((one, two), META))

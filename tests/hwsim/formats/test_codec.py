@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +36,30 @@ def representatives() -> tuple[str, ...]:
             if spec.activation or "_mine" in name:
                 chosen[(name,)] = name
     return tuple(sorted(set(chosen.values())))
+
+
+@cache
+def core() -> frozenset[str]:
+    """Return representatives that between them show every set of rules and every element under a scale.
+
+    Elements without a scale are cast in all ways in `test_elements`; one of each kind of special codes does here.
+    """
+    seen: set[object] = set()
+    kept = set()
+    for name in sorted(representatives(), key=lambda name: ("_mine" not in name, not block(name).activation, name)):
+        kind, *rules = key(block(name))
+        if block(name).scale is None:
+            kind = getattr(block(name).element, "special", "none")
+        if {("element", kind), ("rules", tuple(rules))} - seen:
+            kept.add(name)
+        seen |= {("element", kind), ("rules", tuple(rules))}
+    return frozenset(kept)
+
+
+def cases(names: Iterable[str] | None = None) -> list[Any]:
+    """Return formats as parameters: the representatives beyond the core are for the long run."""
+    chosen = representatives() if names is None else names
+    return [pytest.param(name, marks=() if name in core() else pytest.mark.slow) for name in chosen]
 
 
 SCALED = tuple(name for name in representatives() if block(name).scale is not None)
@@ -77,14 +103,14 @@ def check(x: np.ndarray, spec: BlockSpec) -> Encoded:
 
 
 @pytest.mark.parametrize("kind", inputs.KINDS)
-@pytest.mark.parametrize("name", representatives())
+@pytest.mark.parametrize("name", cases())
 def test_encode_gives_the_bits_of_the_exact_recipe(name: str, kind: str) -> None:
     check(inputs.make(kind, block(name)), block(name))
 
 
 @pytest.mark.parametrize(
     "name",
-    [n for n in representatives() if block(n).row_scale == "none" and not isinstance(block(n).block_size, tuple)],
+    cases(n for n in representatives() if block(n).row_scale == "none" and not isinstance(block(n).block_size, tuple)),
 )
 def test_tie_inputs_really_hold_ties(name: str) -> None:
     """Guard the inputs themselves: without exact ties the test above would prove less than it says."""
@@ -105,7 +131,7 @@ def test_tie_inputs_really_hold_ties(name: str) -> None:
     assert len(hits) >= (0.45 if spec.scale_rule == "ceil" else 0.9) * len(middles) and hits
 
 
-@pytest.mark.parametrize("name", representatives())
+@pytest.mark.parametrize("name", cases())
 @pytest.mark.parametrize("bits", [1, 3, 0x00400000, 0x00800000, 0x7F7FFFFF], ids=hex)
 def test_a_constant_tensor_at_the_edges_of_float32(name: str, bits: int) -> None:
     spec = block(name)
@@ -116,7 +142,7 @@ def test_a_constant_tensor_at_the_edges_of_float32(name: str, bits: int) -> None
     assert encoded.tensor_scale is None or encoded.tensor_scale > 0
 
 
-@pytest.mark.parametrize("name", representatives())
+@pytest.mark.parametrize("name", cases())
 def test_a_tensor_of_zeros_decodes_to_zeros(name: str) -> None:
     spec = block(name)
     x = np.zeros((2 * spec.tile(48)[0], inputs.width(spec)), np.float32)
@@ -218,7 +244,11 @@ SECOND = {"odd": 0x3FB504F3, "negative": 0xBFB504F3, "smallest": 0x00000001, "la
 
 @pytest.mark.parametrize(
     ("name", "second"),
-    [(n, second) for n in representatives() for second in (SECOND if block(n).tensor_scale != "none" else ["none"])],
+    [
+        pytest.param(*case.values, second, marks=case.marks)
+        for case in cases()
+        for second in (SECOND if block(case.values[0]).tensor_scale != "none" else ["none"])
+    ],
     ids=lambda value: value,
 )
 def test_decode_is_the_exact_product_rounded_once(name: str, second: str) -> None:
@@ -241,7 +271,7 @@ def test_decode_is_the_exact_product_rounded_once(name: str, second: str) -> Non
             assert got.view(np.uint32)[row, k] == want, (row, k)
 
 
-@pytest.mark.parametrize("name", [n for n in SCALED if getattr(block(n).scale, "nan_code", None) is not None])
+@pytest.mark.parametrize("name", cases(n for n in SCALED if getattr(block(n).scale, "nan_code", None) is not None))
 def test_a_nan_scale_makes_its_whole_block_nan_and_no_other(name: str) -> None:
     spec = block(name)
     rows, columns = spec.tile(inputs.width(spec))
@@ -252,7 +282,7 @@ def test_a_nan_scale_makes_its_whole_block_nan_and_no_other(name: str) -> None:
     assert np.isnan(spec.scale_values(encoded.scales)).sum() == 1
 
 
-@pytest.mark.parametrize("name", representatives())
+@pytest.mark.parametrize("name", cases())
 def test_codes_survive_decode_and_encode(name: str) -> None:
     """decode(encode(decode(encode(x)))) = decode(encode(x)), up to one rounding of a floating-point scale."""
     spec = block(name)
@@ -281,7 +311,7 @@ finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 @settings(max_examples=15)
 @given(st.floats(2.0**-40, 2.0**40, width=32), st.lists(st.floats(-1, 1, width=32), min_size=2, max_size=14))
-@pytest.mark.parametrize("name", representatives())
+@pytest.mark.parametrize("name", cases())
 def test_order_is_kept_within_a_block(name: str, top: float, parts: list[float]) -> None:
     spec = block(name)
     x = np.zeros((spec.tile(48)[0], inputs.width(spec)), np.float32)
@@ -297,7 +327,7 @@ POWERS = tuple(n for n in SCALED if block(n).scale_rule in ("floor", "even", "ce
 
 @settings(max_examples=10)
 @given(st.lists(st.floats(0.0625, 1024, width=32), min_size=8, max_size=8), st.integers(-80, 90))
-@pytest.mark.parametrize("name", POWERS)
+@pytest.mark.parametrize("name", cases(POWERS))
 def test_a_power_of_two_moves_the_scale_alone(name: str, values: list[float], shift: int) -> None:
     spec = block(name)
     x = np.resize(np.array(values, np.float32), (spec.tile(48)[0], inputs.width(spec)))
@@ -312,7 +342,7 @@ finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 @settings(max_examples=10)
 @given(st.lists(finite, min_size=1, max_size=40))
-@pytest.mark.parametrize("name", [n for n in representatives() if block(n).element.signed])
+@pytest.mark.parametrize("name", cases(n for n in representatives() if block(n).element.signed))
 def test_a_sign_change_changes_only_signs(name: str, values: list[float]) -> None:
     spec = block(name)
     table = isinstance(spec.element, TableSpec) and not spec.element.symmetric
@@ -322,7 +352,7 @@ def test_a_sign_change_changes_only_signs(name: str, values: list[float]) -> Non
     np.testing.assert_array_equal(decode(encode(-x, name)), -decode(encode(x, name)))
 
 
-@pytest.mark.parametrize("name", representatives())
+@pytest.mark.parametrize("name", cases())
 def test_rows_do_not_influence_each_other(name: str) -> None:
     spec = block(name)
     rows = spec.tile(48)[0]
@@ -334,7 +364,7 @@ def test_rows_do_not_influence_each_other(name: str) -> None:
         np.testing.assert_array_equal(whole.scales[:1], rest.scales)
 
 
-@pytest.mark.parametrize("name", representatives())
+@pytest.mark.parametrize("name", cases())
 @pytest.mark.parametrize("ndim", [1, 2, 3])
 def test_blocks_lie_along_the_axis_asked_for(name: str, ndim: int) -> None:
     spec = block(name)
@@ -377,7 +407,7 @@ def test_read_only_inputs_encode_and_decode_the_same() -> None:
     np.testing.assert_array_equal(decode(want), decode(encode(x, "mxfp4")))
 
 
-@pytest.mark.parametrize("name", representatives())
+@pytest.mark.parametrize("name", cases())
 def test_results_do_not_depend_on_the_number_of_threads(name: str) -> None:
     import numba
 
@@ -398,7 +428,7 @@ def test_results_do_not_depend_on_the_number_of_threads(name: str) -> None:
     assert results[0] == results[1]
 
 
-@pytest.mark.parametrize("name", representatives())
+@pytest.mark.parametrize("name", cases())
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf], ids=str)
 def test_the_first_value_that_is_not_finite_is_named(name: str, bad: float) -> None:
     spec = block(name)

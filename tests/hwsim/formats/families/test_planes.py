@@ -339,7 +339,7 @@ def test_partly_binary_storage():
         encode(x[:, :, :8].copy(), spec)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(-3, 3))
 def test_properties(seed, power):
     x = np.random.default_rng(seed).normal(size=(4, 128)).astype(np.float32)
