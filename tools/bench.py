@@ -61,17 +61,17 @@ def shown(figures: tuple[float, ...], factor: float = 1.0) -> str:
 
 def bandwidth() -> None:
     """Print the bandwidth of encoders and decoders relative to a copy."""
-    x = np.random.default_rng(0).standard_normal((SIDE, SIDE), dtype=np.float32)
-    touched = np.zeros_like(x)
+    signed = np.random.default_rng(0).standard_normal((SIDE, SIDE), dtype=np.float32)
+    unsigned, touched = np.abs(signed), np.zeros_like(signed)
 
     def copy() -> None:
-        np.copyto(touched, x)
+        np.copyto(touched, signed)
 
     copy()
     start = time.perf_counter()
     for _ in range(ROUNDS):
         copy()
-    rate = ROUNDS * 2 * x.nbytes / (time.perf_counter() - start)
+    rate = ROUNDS * 2 * signed.nbytes / (time.perf_counter() - start)
     print(f"float32 [{SIDE}, {SIDE}]; np.copyto {rate / 1e9:.1f} GB/s; bandwidth relative to it, median (range)")
     print(
         f"{'format':18s}{'encode / copy':>22s}{'M el/s':>9s}{'decode / copy':>22s}{'M el/s':>9s}  aim of encode, decode"
@@ -80,12 +80,13 @@ def bandwidth() -> None:
         print(f"- {group}")
         for name in names:
             spec = formats.get(name)
+            x = unsigned if name.startswith("log2") else signed
             encoded = formats.encode(x, spec)
             stored = sum(part.nbytes for part in encoded.parts.values())
             reads = 2 if "tensor_scale" in encoded.parts else 1
             again = None if any(ANY in part.shape for part in spec.layout(x.shape)) else encoded
 
-            def encode(spec: formats.Format = spec, out: formats.Encoded | None = again) -> None:
+            def encode(x: np.ndarray = x, spec: formats.Format = spec, out: formats.Encoded | None = again) -> None:
                 formats.encode(x, spec, out=out)
 
             def decode(encoded: formats.Encoded = encoded) -> None:
@@ -106,7 +107,7 @@ def casts() -> None:
     import ml_dtypes
 
     x = np.random.default_rng(0).standard_normal((SLOW, SIDE), dtype=np.float32)
-    print(f"\\nfloat32 [{SLOW}, {SIDE}]; speed relative to other tools, median (range); M elements/s of ours")
+    print(f"\nfloat32 [{SLOW}, {SIDE}]; speed relative to other tools, median (range); M elements/s of ours")
     for name in ("float8_e4m3fn", "float8_e5m2", "float6_e2m3fn", "float4_e2m1fn"):
         out = formats.encode(x, name)
         theirs = np.dtype(getattr(ml_dtypes, name))
@@ -166,7 +167,7 @@ def torch_mx(x: Any, exp_bits: int, man_bits: int, emax: int, limit: float) -> A
 def searches() -> None:
     """Print the speed of encoders that search."""
     x = np.random.default_rng(0).standard_normal((SIDE, SIDE), dtype=np.float32)
-    print("\\nencoders that search, M elements/s (median)")
+    print("\nencoders that search, M elements/s (median)")
     for name, rows, aim in (
         ("bitmod_fp4_g128", SIDE, 150),
         ("bitmod_fp3_g128", SIDE, 150),
@@ -188,7 +189,7 @@ def gemms() -> None:
     x = rng.standard_normal((ROWS, K), dtype=np.float32)
     w = rng.standard_normal((COLUMNS, K), dtype=np.float32)
     product = np.empty((ROWS, COLUMNS), np.float32)
-    print(f"\\nGEMM on codes, A [{ROWS}, {K}], B [{COLUMNS}, {K}]; speed relative to float32, median (range)")
+    print(f"\nGEMM on codes, A [{ROWS}, {K}], B [{COLUMNS}, {K}]; speed relative to float32, median (range)")
     for name in pe.formats():
         unit, params = pe.unit_for(name)
         b = formats.encode(w, name)

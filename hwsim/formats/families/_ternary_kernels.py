@@ -214,13 +214,22 @@ def encode_blocks(x, bits, block, rule, inverse, ratio, floor_code, scale, zero_
 
 @njit(cache=True, parallel=True)
 def decode_blocks(codes, table, steps, block, out, bad):
-    """Decode codes to ``table[code] * step``; a code whose value is NaN is counted for its row, in `bad`."""
+    """Decode codes to ``table[code] * step``, at most three values a block.
+
+    `bad` counts the blocks of a row that hold a code beyond them.
+    """
+    legal = min(table.size, 3)
     for row in prange(codes.shape[0]):
         wrong = np.int64(0)
         for index in range(codes.shape[1] // block):
             step = steps[row % steps.shape[0], index % steps.shape[1]]
-            for j in range(index * block, (index + 1) * block):
-                value = table[codes[row, j]]
-                wrong += 1 if value != value else 0
-                out[row, j] = value * step
+            low, middle, high = table[0] * step, table[1] * step, table[legal - 1] * step
+            run, values = codes[row, index * block : (index + 1) * block], out[row, index * block : (index + 1) * block]
+            top = np.uint8(0)
+            for j in range(values.size):
+                code = run[j]
+                top = code if code > top else top
+                value = middle if code == 1 else low
+                values[j] = high if code == 2 else value
+            wrong += top >= legal
         bad[row] = wrong
