@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from bisect import bisect_right
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from hwsim.formats import FloatSpec, element, element_names
+from hwsim.formats import FloatSpec, decode, element, element_names, encode
 from hwsim.formats import _kernels as kernels
 from hwsim.formats.format import row_amax
 from tests.hwsim.formats import element_oracle as oracle
@@ -112,3 +113,26 @@ def test_row_amax_names_the_row_that_is_not_finite(bad: float) -> None:
     x[2, 3] = bad
     with pytest.raises(ValueError, match="row 2"):
         row_amax(x)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mxfp4", "mxint8", "nvfp4", "int8", "int4_g128_asym", "nf4_bs64", "dynamic8", "float8_e4m3fn", "b158", "mx9",
+     "bitmod_fp4_g128", "nvfp4_46", "gguf_q4_0"],
+)  # fmt: skip
+def test_no_temporary_is_larger_than_the_output(name: str) -> None:
+    """What NumPy allocates at its peak; the kernels themselves hold a few thousand elements a thread."""
+    x = np.random.default_rng(3).standard_normal((1024, 2048), dtype=np.float32)
+    encoded = encode(x[:64], name)  # compiled before anything is counted
+    decode(encoded)
+    tracemalloc.start()
+    try:
+        encoded = encode(x, name)
+        stored = sum(part.nbytes for part in encoded.parts.values())
+        assert tracemalloc.get_traced_memory()[1] <= 2 * stored + 200_000
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        y = decode(encoded)
+        assert tracemalloc.get_traced_memory()[1] - before <= 1.05 * y.nbytes + 200_000
+    finally:
+        tracemalloc.stop()
