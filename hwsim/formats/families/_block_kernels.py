@@ -300,7 +300,7 @@ def quotient_blocks(x, block, quick, inverses, zeros, element, codes):
 
 @njit(cache=True)
 def int32_blocks(x, block, inverses, element, codes):
-    """Encode blocks to integers as `int_blocks` does, where inverses are powers of two and there is no zero point."""
+    """Encode blocks to integers as `int_run` does, where inverses are powers of two and there is no zero point."""
     low, high, magic = np.float32(element.low), np.float32(element.high), np.float32(12582912.0)  # 1.5 * 2**23
     mask = _u32((1 << element.bits) - 1)
     for i in range(inverses.size):
@@ -356,9 +356,11 @@ def table7_blocks(x, block, steps, borders, order, element, codes):
 
 @njit(cache=True)
 def table15_blocks(x, block, steps, borders, order, element, codes):
-    """Encode blocks to at most 16 levels of 4 bits: the rank is the number of borders reached."""
+    """Encode blocks to at most 16 levels of 4 bits, magnitudes below a sign where the table is symmetric."""
     strict, reached = strict_borders(element, borders.size), np.full(15, 0x7F800000, np.uint32)
     low, high = nibbles(order)
+    unsigned = _u32(0x7FFFFFFF) if element.symmetric else _u32(0xFFFFFFFF)
+    sign_shift, sign_mask = _u32(32 - element.bits), _u32(element.symmetric << (element.bits - 1))
     for i in range(steps.size):
         if steps[i] == 0:
             continue
@@ -368,12 +370,13 @@ def table15_blocks(x, block, steps, borders, order, element, codes):
         t8, t9, t10, t11, t12, t13, t14 = t[8], t[9], t[10], t[11], t[12], t[13], t[14]
         run, out = x[i * block : (i + 1) * block], codes[i * block : (i + 1) * block]
         for j in range(out.size):
-            v = run[j]
+            v = from_bits32(bits32(run[j]) & unsigned)
             rank = _u32(_u32(v >= t0) + _u32(v >= t1) + _u32(v >= t2) + _u32(v >= t3) + _u32(v >= t4))
             rank = _u32(rank + _u32(v >= t5) + _u32(v >= t6) + _u32(v >= t7) + _u32(v >= t8) + _u32(v >= t9))
             rank = _u32(rank + _u32(v >= t10) + _u32(v >= t11) + _u32(v >= t12) + _u32(v >= t13) + _u32(v >= t14))
             word = high if rank >= _u32(8) else low
-            out[j] = _u32(shift_right(word, _u32(_u32(rank & _u32(7)) << _u32(2))) & _u32(15))
+            code = _u32(shift_right(word, _u32(_u32(rank & _u32(7)) << _u32(2))) & _u32(15))
+            out[j] = _u32(code | _u32(shift_right(bits32(run[j]), sign_shift) & sign_mask))
 
 
 @njit(cache=True)
@@ -512,7 +515,7 @@ def power_scales(tops, scale, codes, steps, quick):
 def float_scales(spreads, divisor, scale, codes, steps, outer):
     """Find the scale codes and the steps of blocks by rules amax and range, in a float format with subnormals.
 
-    The same roundings as `float64_blocks`, but of exact quotients.
+    The same roundings as `float64_run`, but of exact quotients.
     """
     one, shift = np.int64(1), np.int64(52 - scale.man_bits)
     half = (one << (shift - 1)) - 1
@@ -580,7 +583,9 @@ def reciprocals(tops, steps, codes, element, scale, outer, quick, inverses, done
     special = False
     for i in range(steps.size):
         special = special or tops[i] >= _u32(INFINITY)
-        inverses[i] = 1.0 / steps[i] if steps[i] > 0 else 0.0
+    if scale.rule >= AMAX or element.kind == TABLE:  # powers of two have theirs in `quick`
+        for i in range(steps.size):
+            inverses[i] = 1.0 / steps[i] if steps[i] > 0 else 0.0
     if special:
         for i in range(steps.size):
             if tops[i] >= _u32(INFINITY):
@@ -611,12 +616,12 @@ def encode_piece(x, block, steps, inverses, quick, zeros, done, element, scale, 
     if not element.fast:
         return
     if element.kind == TABLE:
-        if element.symmetric and borders.size <= 7:
-            table7_blocks(x, block, steps, borders, order, element, codes)
-        elif not element.symmetric and borders.size <= 15:
-            table15_blocks(x, block, steps, borders, order, element, codes)
-        else:
+        if guide.half > 1:
             guided_blocks(x, block, steps, guide, element.symmetric == 1, element.bits, order, done, codes)
+        elif element.symmetric and borders.size <= 7:
+            table7_blocks(x, block, steps, borders, order, element, codes)
+        else:
+            table15_blocks(x, block, steps, borders, order, element, codes)
     elif element.kind == FLOAT and power:
         float32_blocks(x, block, quick, element, codes)
     elif power and element.kind == INT:

@@ -101,9 +101,13 @@ def guess_keys(x, inverse, guide, symmetric, keys):
 
 
 @njit(cache=True)
-def settle(x, keys, guess, least, symmetric, sign_shift, order, codes):
+def settle(x, keys, guess, least, symmetric, sign_shift, order, ascending, codes):
     """Store the codes of a run: its guesses, plus one where the next border is reached."""
-    if symmetric:
+    if ascending and not symmetric:  # a rank is its code
+        for j in range(codes.size):
+            rank = np.uint64(guess[np.uint64(keys[j])])
+            codes[j] = rank + np.uint64(x[j] >= least[rank])
+    elif symmetric:
         for j in range(codes.size):
             rank = np.uint64(guess[np.uint64(keys[j])])
             rank += np.uint64(abs(x[j]) >= least[rank])
@@ -122,7 +126,9 @@ def guided_blocks(x, block, steps, guide, symmetric, bits, order, done, codes):
     is exact for any step whose products with the borders are.
     """
     keys, reached = np.empty(RUN, np.int32), np.empty(guide.borders.size, np.uint32)
-    sign_shift = _u32(bits - 1)
+    sign_shift, ascending = _u32(bits - 1), True
+    for rank in range(order.size):
+        ascending = ascending and order[rank] == rank
     for i in range(steps.size):
         if not 2.0**-100 <= steps[i] <= 2.0**100:
             done[i] = 0
@@ -132,4 +138,4 @@ def guided_blocks(x, block, steps, guide, symmetric, bits, order, done, codes):
             end = min(start + RUN, (i + 1) * block)
             run, out, here = x[start:end], codes[start:end], keys[: end - start]
             guess_keys(run, np.float32(1.0 / steps[i]), guide, symmetric, here)
-            settle(run, here, guide.guess, reached.view(np.float32), symmetric, sign_shift, order, out)
+            settle(run, here, guide.guess, reached.view(np.float32), symmetric, sign_shift, order, ascending, out)

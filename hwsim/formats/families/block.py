@@ -180,6 +180,16 @@ class BlockSpec(Format):
 
     def encode_rows(self, x: NDArray[np.float32], out: Parts) -> None:
         """Encode float32 [rows, k] into codes, scales, zero points and second-level scales."""
+        self.encode_under(x, self.store_outer(x, out), out)
+
+    def encode_under(self, x: NDArray[np.float32], outer: NDArray[np.float64], out: Parts) -> None:
+        """Encode float32 [rows, k] as `encode_rows` does, under second-level scales that are given.
+
+        Parameters
+        ----------
+        outer : float64 [1] or [rows]
+            Positive worths of the second-level scales; 1.0 where the format has none. They are not put into `out`.
+        """
         from hwsim.formats.families import _block_kernels as kernels
 
         if _unsigned(self.element) and self.zero_point == "none" and (x < 0).any():
@@ -200,7 +210,7 @@ class BlockSpec(Format):
             columns if self.scale is not None else _cut(columns),
             kernel_element(self, kernels),
             kernel_scale(self, kernels),
-            self.store_outer(x, out),
+            outer,
             borders,
             order,
             zero_rank,
@@ -411,7 +421,8 @@ def _table(element: ElementSpec) -> tuple[NDArray[np.float64], NDArray[np.uint8]
 def _guide(element: ElementSpec) -> Any:
     from hwsim.formats.families import _table_kernels as tables
 
-    wide = isinstance(element, TableSpec) and len(element.ranked) > (8 if element.symmetric else 16)
+    # the loops over all borders serve 16 levels, whose codes fit 4 bits
+    wide = isinstance(element, TableSpec) and (len(element.ranked) > 16 or max(code for _, code in element.ranked) > 15)
     return tables.guide(element) if wide else tables.NO_GUIDE
 
 
@@ -463,7 +474,7 @@ def kernel_scale(spec: BlockSpec, kernels: Any) -> Any:
         "zero_block": kernels.ZERO_BLOCKS.index(spec.zero_block), "exact_quotient": int(spec.quotient == "exact"),
     }  # fmt: skip
     if spec.scale_rule in _POWERS:
-        fields["emax"], fields["carry"] = _power_rule(spec)
+        fields["emax"], fields["carry"] = power_rule(spec)
     if spec.scale_rule == "rceil":
         fields["factor"] = float(np.float32(1) / np.float32(spec.scale_level))
     if scale is not None:
@@ -478,7 +489,7 @@ def kernel_scale(spec: BlockSpec, kernels: Any) -> Any:
     return kernels.Scale(**fields)
 
 
-def _power_rule(spec: BlockSpec) -> tuple[int, int]:
+def power_rule(spec: BlockSpec) -> tuple[int, int]:
     """Return (emax, carry) of a power-of-two rule.
 
     The scale is ``2**(exponent(amax) - emax)``, and twice that where the mantissa of amax, in units of ``2**-52`` above
