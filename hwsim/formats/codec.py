@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.formats import registry
-from hwsim.formats.format import ANY, Format, NotFiniteError, Parts, row_amax
+from hwsim.formats.format import ANY, Format, NotFiniteError, Parts, RowError, row_amax
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class Encoded:
             object.__setattr__(self, "shape", self.parts["codes"].shape)
         if len(self.shape) < 1 or min(self.shape, default=0) < 0:
             raise ValueError(f"{name}: codes must be [..., K], not of shape {self.shape}")
+        if not -len(self.shape) <= self.axis < len(self.shape):
+            raise ValueError(f"{name}: axis {self.axis} is out of range for a shape {self.shape}")
         if not 0 <= self.padding < max(self.shape[-1], 1):
             raise ValueError(f"{name}: padding {self.padding} does not fit an axis of {self.shape[-1]}")
         layout = {part.name: part for part in self.format.layout(self.shape)}
@@ -60,6 +62,8 @@ class Encoded:
                 raise ValueError(f"{name}: {key} missing")
             if key not in layout:
                 raise ValueError(f"{name}: {key} given, but the format has none")
+            if not isinstance(self.parts[key], np.ndarray):
+                raise TypeError(f"{name}: {key} must be an array, not {type(self.parts[key]).__name__}")
             layout[key].check(name, self.parts[key])
 
     @classmethod
@@ -120,6 +124,8 @@ class Encoded:
         """
         if len(self.shape) != 2:
             raise ValueError(f"{self.format.name}: rows are chosen from a matrix [rows, K], not {self.shape}")
+        if not isinstance(index, slice) and index.dtype == np.bool_:
+            index = np.flatnonzero(index)
         chosen = {}
         for part in self.format.layout(self.shape):
             array = self.parts[part.name]
@@ -183,18 +189,18 @@ def encode(
     if out is None:
         flat = {p.name: np.empty(p.shape, p.dtype) for p in spec.layout(rows.shape) if ANY not in p.shape}
     else:
-        flat = _buffers(out, spec, moved.shape, rows.shape)
+        flat = _buffers(out, spec, moved.shape, rows.shape, axis % x.ndim, padding)
     try:
         if not spec.checks_finite:
             row_amax(rows)
         spec.encode_rows(rows, flat)
     except NotFiniteError as error:
         column = int(np.flatnonzero(~np.isfinite(rows[error.row]))[0])
-        outer = [int(i) for i in np.unravel_index(error.row, moved.shape[:-1])] if moved.ndim > 1 else []
-        shown = ", ".join(map(str, [*outer, column]))
-        raise ValueError(
-            f"format {spec.name}: the value at index [{shown}] (block axis last) is {rows[error.row, column]}"
-        ) from None
+        shown = _index(error.row, column, moved.shape)
+        raise ValueError(f"format {spec.name}: the value at index {shown} is {rows[error.row, column]}") from None
+    except RowError as error:
+        words = error.words.format(_index(error.row, error.column, moved.shape))
+        raise ValueError(f"format {spec.name}: {words}") from None
     if out is not None:
         return out
     parts = {p.name: flat[p.name] if ANY in p.shape else flat[p.name].reshape(p.shape) for p in layout}
@@ -224,8 +230,8 @@ def decode(encoded: Encoded, out: NDArray[np.float32] | None = None) -> NDArray[
     shape = encoded.shape
     if out is None:
         out = np.empty(shape, np.float32)
-    elif out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
-        raise ValueError(f"out must be contiguous float32 {shape}, not {out.dtype} {out.shape}")
+    elif out.shape != shape or out.dtype != np.float32 or not (out.flags.c_contiguous and out.flags.writeable):
+        raise ValueError(f"out must be contiguous, writable float32 {shape}, not {out.dtype} {out.shape}")
     rows = out.reshape(math.prod(shape[:-1]), shape[-1])
     flat = {p.name: p for p in encoded.format.layout(rows.shape)}
     parts = {}
@@ -237,8 +243,20 @@ def decode(encoded: Encoded, out: NDArray[np.float32] | None = None) -> NDArray[
     return np.moveaxis(kept, -1, encoded.axis)
 
 
-def _buffers(out: Encoded, spec: Format, shape: tuple[int, ...], rows: tuple[int, ...]) -> Parts:
+def _index(row: int, column: int | None, shape: tuple[int, ...]) -> str:
+    """Return the index of a row, or of a value in it, in a tensor of that shape."""
+    outer = [int(i) for i in np.unravel_index(row, shape[:-1])] if len(shape) > 1 else []
+    return f"[{', '.join(map(str, [*outer, *([] if column is None else [column])]))}] (block axis last)"
+
+
+def _buffers(
+    out: Encoded, spec: Format, shape: tuple[int, ...], rows: tuple[int, ...], axis: int, padding: int
+) -> Parts:
     """Return the arrays of an earlier result as the family sees them."""
+    if (out.axis % len(shape), out.padding) != (axis, padding):
+        raise ValueError(
+            f"out was encoded along axis {out.axis} with padding {out.padding}, not along {axis} with {padding}"
+        )
     if out.format != spec or out.shape != shape:
         raise ValueError(
             f"out holds {out.format.name} {out.shape}, but {spec.name} {shape} is to be encoded: they must be the same"

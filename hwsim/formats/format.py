@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +80,30 @@ class NotFiniteError(ValueError):
     def __init__(self, row: int) -> None:
         super().__init__(f"row {row} is not finite")
         self.row = row
+
+
+class RowError(ValueError):
+    """A row of the input is refused; `encode` says where it lies. The words hold ``{}`` for the index."""
+
+    def __init__(self, row: int, column: int | None, words: str) -> None:
+        super().__init__(words)
+        self.row, self.column, self.words = row, column, words
+
+
+@cache
+def _words_of(family: type) -> dict[str, tuple[Any, ...]]:
+    """Return the words that the fields of a class allow, those that are `Literal`."""
+    hints = get_type_hints(family)
+    return {field.name: get_args(hint) for field in fields(family) if get_origin(hint := hints[field.name]) is Literal}
+
+
+def word_objections(spec: Any) -> list[tuple[bool, str]]:
+    """Return (is it wrong, what to say) for every `Literal` field of a frozen spec."""
+    return [
+        (value not in allowed, f"{name} must be one of {', '.join(map(str, allowed))}, not {value!r}")
+        for name, allowed in _words_of(spec.__class__).items()
+        for value in [getattr(spec, name)]
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,6 +51,8 @@ def _entries(value: Any) -> Iterable[Entry]:
     """Yield the specs that a module-level value of the catalogue is or holds."""
     if isinstance(value, Format | FloatSpec | IntSpec | TableSpec):
         yield value
+    elif isinstance(value, dict):
+        yield from _entries(list(value.values()))
     elif isinstance(value, tuple | list):
         for item in value:
             yield from _entries(item)
@@ -62,7 +64,7 @@ def _catalogue() -> dict[str, Entry]:
         for module in (*_own_modules(), *_user_modules()):
             for value in vars(module).values():
                 for spec in _entries(value):
-                    yield module.__name__, spec
+                    yield str(module.__file__), spec
 
     return with_bare_elements(collect(walk()))
 
@@ -77,12 +79,16 @@ def _user_modules() -> Iterable[ModuleType]:
         if not Path(folder).is_dir():
             raise ValueError(f"{USER_CATALOG}: {folder} is no folder")
         for file in sorted(Path(folder).glob("*.py")):
-            name = f"hwsim_catalog_{file.stem}"
+            name = f"hwsim_catalog_{len(sys.modules)}_{file.stem}"
             spec = importlib.util.spec_from_file_location(name, file)
             assert spec is not None and spec.loader is not None
             module = importlib.util.module_from_spec(spec)
             sys.modules[name] = module
-            spec.loader.exec_module(module)
+            try:
+                spec.loader.exec_module(module)
+            except Exception as error:
+                del sys.modules[name]
+                raise ValueError(f"{USER_CATALOG}: {file}: {type(error).__name__}: {error}") from error
             yield module
 
 
@@ -146,7 +152,7 @@ def block(name: str | Format) -> BlockSpec:
     return spec
 
 
-def activation_of(weight: str | Format) -> BlockSpec:
+def activation_of(weight: str | Format) -> Format:
     """Return the format in which the unit that takes weights of a format takes its activations.
 
     Raises
@@ -155,11 +161,11 @@ def activation_of(weight: str | Format) -> BlockSpec:
         When no unit takes the format yet.
     """
     spec = get(weight)
-    name = spec.activation if isinstance(spec, BlockSpec) else None
+    name = getattr(spec, "activation", None)
     if name is None:
-        able = sorted(n for n in names() if isinstance(other := get(n), BlockSpec) and other.activation is not None)
+        able = sorted(n for n in names() if getattr(get(n), "activation", None) is not None)
         raise ValueError(f"no unit takes weights of format {spec.name!r}; there are units for {', '.join(able)}")
-    return block(name)
+    return get(name)
 
 
 def element(name: str) -> ElementSpec:

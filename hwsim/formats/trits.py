@@ -31,6 +31,12 @@ for _byte in _FIVE_BYTES:
     _FIVE_CODES[_byte] = [((int(_byte) * 3**n % 256) * 3) >> 8 for n in range(5)]
 
 
+def block_of(packing: str) -> int:
+    """Return the trits that a packing takes together; an axis must be a multiple (1: any axis will do)."""
+    _known(packing)
+    return 4 * _STRIDES[packing] if packing in _STRIDES else 1
+
+
 def packed_length(k: int, packing: str) -> int:
     """Return the bytes that `k` trits take.
 
@@ -39,12 +45,8 @@ def packed_length(k: int, packing: str) -> int:
     ValueError
         On an unknown packing, or a `k` that its blocks do not divide.
     """
-    _known(packing)
-    if packing in _STRIDES:
-        block = 4 * _STRIDES[packing]
-        if k % block:
-            raise ValueError(f"packing {packing!r} takes blocks of {block} trits, which do not divide {k}")
-        return k // 4
+    if k % (block := block_of(packing)):
+        raise ValueError(f"packing {packing!r} takes blocks of {block} trits, which do not divide {k}")
     return -(-k // (5 if packing == "five_in_eight" else 4))
 
 

@@ -60,8 +60,10 @@ INT8_FULL_ROW = BlockSpec(
     element=_ELEMENTS["int8_full"],
     scale=FLOAT32,
     scale_rule="amax",
-    source="symmetric per-channel INT8 with code -128 in use: scale amax/127, codes clamped to -128 .. 127 (PyTorch "
-    "torch.ao.quantization, qscheme per_channel_symmetric with quant_min=-128)",
+    level=127.5,
+    source="symmetric per-channel INT8 with code -128 in use: scale amax/127.5, codes clamped to -128 .. 127 (PyTorch "
+    "torch.ao.quantization.PerChannelMinMaxObserver, per_channel_symmetric with quant_min=-128, quant_max=127)",
+    witnesses=("torch",),
     generator="int_full",
 )
 INT8_ROW_ASYM = BlockSpec(

@@ -53,8 +53,12 @@ def mx(name: str, element: ElementSpec, activation: str | None = None) -> tuple[
         base,
         name=f"{name}_microxcaling",
         zero_block="microxcaling",
+        rounding="rna",
+        nan_policy="propagate",
         activation=None,
-        source="microsoft/microxcaling mx/mx_ops.py: the floor rule, a block of zeros gets 2**(-126 - emax) clamped",
+        source="microsoft/microxcaling mx/mx_ops.py, PyTorch path with round='nearest': the floor rule, elements "
+        "nearest with ties away from zero, a block of zeros gets 2**(-126 - emax) clamped, a block with NaN or Inf is "
+        "NaN; here the exponent is read from the bits and the signs of zeros are kept",
         witnesses=(),
     )
     return (base, *others, zeros)

@@ -119,7 +119,7 @@ def _blocks(name: str, element: TableSpec, block_size: int, source: str) -> Bloc
         scale=FLOAT32,
         block_size=block_size,
         scale_rule="amax",
-        nibble_order="high_first",
+        nibble_order="high_first" if element.bits == 4 else "low_first",
         source=source,
         witnesses=element.witnesses,
         generator=element.generator,

@@ -598,14 +598,14 @@ def reciprocals(tops, steps, codes, element, scale, outer, quick, inverses, done
             value = inverse / np.float32(scale_worth(codes[i], scale)) if inverses[i] > 0 else np.float32(0)
             quick[i] = value if value < np.float32(np.inf) else np.float32(0)
     by_float32 = element.kind != TABLE and (scale.rule < AMAX or not scale.exact_quotient)
+    # products must stay normal where codes are told apart; what is smaller has the code of a zero either way
+    safe = element.kind == INT or scale.rule == NONE or 1 - element.bias - element.man_bits > -25
     if not by_float32 and element.kind != TABLE:
-        # products must stay normal where codes are told apart; what is smaller has the code of a zero either way
-        safe = element.kind == INT or 1 - element.bias - element.man_bits > -25
         for i in range(steps.size):
             near = safe and inverses[i] > 2.0**-100 and inverses[i] < 2.0**100
             quick[i] = np.float32(inverses[i]) if near else np.float32(0)
     for i in range(steps.size):
-        served = quick[i] > 0 if by_float32 else inverses[i] > 0
+        served = (quick[i] > 0 and safe) if by_float32 else inverses[i] > 0
         done[i] = served and element.fast == 1
 
 
@@ -709,17 +709,18 @@ def lookup_blocks(codes, table, steps, zeros, block, out):
             scaled[code] = np.float32((table[code] - zeros[i]) * steps[i])
         run, values = codes[i * block : (i + 1) * block], out[i * block : (i + 1) * block]
         for j in range(values.size):
-            values[j] = scaled[run[j]]
+            values[j] = scaled[run[j] & 15]
 
 
 @njit(cache=True)
 def product_blocks(codes, table, steps, zeros, block, out):
-    """Decode blocks by looking each code up and multiplying it."""
+    """Decode blocks by looking each code up and multiplying it; no code reaches beyond the table."""
+    last = table.size - 1
     for i in range(steps.size):
         step, zero = steps[i], zeros[i]
         run, values = codes[i * block : (i + 1) * block], out[i * block : (i + 1) * block]
         for j in range(values.size):
-            values[j] = np.float32((table[run[j]] - zero) * step)
+            values[j] = np.float32((table[run[j] & last] - zero) * step)
 
 
 @njit(cache=True, parallel=True)

@@ -12,9 +12,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.formats.format import Format, Part, Parts, container, first_not_finite, row_amax
+from hwsim.formats.format import (
+    Format,
+    Part,
+    Parts,
+    RowError,
+    container,
+    first_not_finite,
+    row_amax,
+    word_objections,
+)
 from hwsim.formats.rounding import MODES, Overflow, Rounding
-from hwsim.formats.spec import ElementSpec, FloatSpec, IntSpec, TableSpec
+from hwsim.formats.spec import ElementSpec, FloatSpec, IntSpec, TableSpec, significant_bits
 from hwsim.formats.values import element_values
 
 ScaleRule = Literal["none", "floor", "even", "ceil", "rceil", "tosa", "away_ceil", "amax", "range"]
@@ -194,10 +203,7 @@ class BlockSpec(Format):
 
         if _unsigned(self.element) and self.zero_point == "none" and (x < 0).any():
             row, column = (int(i[0]) for i in np.nonzero(x < 0))
-            raise ValueError(
-                f"format {self.name}: {self.element.name} has no sign, but the value at [{row}, {column}] is "
-                f"{x[row, column]}"
-            )
+            raise RowError(row, column, f"{self.element.name} has no sign, but the value at {{}} is {x[row, column]}")
         rows, columns = self.tile(x.shape[1])
         bad = np.zeros(x.shape[0] // rows, np.uint8)
         none = np.empty((0, 0), np.uint8)
@@ -225,7 +231,7 @@ class BlockSpec(Format):
             group = int(np.argmax(bad > 0))
             if bad[group] == 1:
                 raise first_not_finite(x, group * rows)
-            raise ValueError(f"format {self.name}: a block of zeros in row {group * rows} (zero_block is 'error')")
+            raise RowError(group * rows, None, "a block of zeros in row {} (zero_block is 'error')")
 
     def decode_rows(self, parts: Mapping[str, NDArray[Any]], out: NDArray[np.float32]) -> None:
         """Decode into float32 [rows, k]: the product of element and scales is exact, then rounded once."""
@@ -235,6 +241,9 @@ class BlockSpec(Format):
             out[:] = _wide_values(self.element, parts["codes"])
             return
         rows, columns = self.tile(out.shape[1])
+        outer = self.outer_values(parts)
+        if not np.isfinite(outer).all():
+            raise ValueError(f"format {self.name}: a second-level scale is {outer[~np.isfinite(outer)][0]}")
         scale_table, scales = np.empty(0), np.empty((0, 0), np.uint8)
         if self.scale is not None:
             scales = parts["scales"]
@@ -248,7 +257,7 @@ class BlockSpec(Format):
             parts.get("zeros", np.empty((0, 0), np.uint8)),
             rows,
             columns if self.scale is not None else _cut(columns),
-            self.outer_values(parts),
+            outer,
             out,
         )
 
@@ -343,10 +352,41 @@ def _objections(spec: BlockSpec) -> list[tuple[bool, str]]:
     wide = element.bits + (scale.bits if isinstance(scale, IntSpec) else scale.man_bits + 1 if scale else 0)
     if isinstance(element, TableSpec):
         wide += 24 - element.bits
-    wide += 24 if spec.tensor_scale != "none" or spec.row_scale == "float32" else 11 if second else 0
+    wide_second = 24 if spec.tensor_scale != "none" or spec.row_scale == "float32" else 11 if second else 0
+    wide += wide_second
     special = isinstance(element, FloatSpec) and element.nan_code is not None
     scale_nan = isinstance(scale, FloatSpec) and scale.nan_code is not None
+    # Comparing with a border times a step, and a quotient snapped to 45 bits, are exact up to these widths.
+    step = (scale.bits if isinstance(scale, IntSpec) else scale.man_bits + 1 if scale else 0) + wide_second
+    border = max(map(significant_bits, element.borders)) if isinstance(element, TableSpec) else 0
+    levelled = rule in ("amax", "range", "rceil", "tosa", "away_ceil")
     return [
+        *word_objections(spec),
+        (
+            spec.level is not None and not (levelled and 0 < spec.level < math.inf),
+            f"level must be positive and finite, for a scale_rule that divides by it, not {spec.level} for {rule!r}",
+        ),
+        (
+            not isinstance(spec.seed, int) or not 0 <= spec.seed < 1 << 63,
+            f"seed must be an integer in 0 .. 2**63 - 1, not {spec.seed!r}",
+        ),
+        (border + step > 53, f"a border of {border} bits times a step of {step} would not be exact (allowed: 53)"),
+        (
+            step > 36 and not isinstance(element, TableSpec),
+            f"quotients by a step of {step} bits cannot be told apart from borders (allowed: 36)",
+        ),
+        (
+            rule in _POWERS and isinstance(scale, FloatSpec) and power and (scale.subnormals or scale.has_zero),
+            f"scale_rule {rule!r} needs a scale format whose every code is a power of two",
+        ),
+        (
+            spec.nibble_order != "low_first" and element.bits != 4,
+            f"nibble_order is about codes of 4 bits, {element.name} has {element.bits}",
+        ),
+        (
+            spec.nan_policy == "propagate" and second,
+            "nan_policy 'propagate' is for formats without a second-level scale, which would become NaN as a whole",
+        ),
         (len(size) != 2 or min(size) < 1, f"block_size must be at least 1, a pair, or None (whole axis), not {size}"),
         ((scale is None) != (rule == "none"), f"scale and scale_rule go together, not {scale} and {rule!r}"),
         (scale is None and spec.block_size is not None, "a bare element has no blocks; leave block_size None"),
@@ -380,10 +420,14 @@ def _objections(spec: BlockSpec) -> list[tuple[bool, str]]:
             scale is not None and isinstance(element, FloatSpec) and not element.subnormals,
             "elements of blocks need subnormals (a zero)",
         ),
-        (spec.scale_floor < 0 or (spec.scale_floor > 0 and rule != "amax"), "scale_floor is for scale_rule 'amax'"),
+        (spec.scale_floor != 0 and rule != "amax", "scale_floor is for scale_rule 'amax'"),
         (
-            spec.quotient != "exact" and not (second and isinstance(element, FloatSpec)),
-            "quotient 'fp32_inverse' is for float elements under a second-level scale",
+            scale is not None and not 0 <= spec.scale_floor <= scale.max_value,
+            f"scale_floor {spec.scale_floor} must lie within the scale format",
+        ),
+        (
+            spec.quotient != "exact" and not (second and isinstance(element, FloatSpec) and _vectors_serve(element)),
+            "quotient 'fp32_inverse' is for float elements with a mantissa under a second-level scale",
         ),
         (spec.rounding not in MODES, f"unknown rounding {spec.rounding!r}; known: {', '.join(MODES)}"),
         (
@@ -426,10 +470,17 @@ def _guide(element: ElementSpec) -> Any:
     return tables.guide(element) if wide else tables.NO_GUIDE
 
 
+def _vectors_serve(element: FloatSpec) -> bool:
+    """Tell whether the vector loops can encode an element: the floats that they build from its fields must exist."""
+    fields = 1 <= 151 - element.bias - element.man_bits <= 254 and 1 <= 128 - element.bias <= 254
+    limit = element.max_value <= float(np.finfo(np.float32).max)
+    return element.subnormals and 1 <= element.man_bits <= 22 and fields and limit
+
+
 def kernel_element(spec: BlockSpec, kernels: Any) -> Any:
     """Return the element format of a spec as kernels know it."""
     element = spec.element
-    # `fast`: half to even and saturating; the vector loops build floats from the fields, which must stay in range
+    # `fast`: half to even and saturating, in a format that the vector loops can build
     fast = spec.rounding == "rne" and spec.overflow == "saturate"
     fields: dict[str, Any] = dict.fromkeys(kernels.Element._fields, 0)
     fields |= {
@@ -438,9 +489,7 @@ def kernel_element(spec: BlockSpec, kernels: Any) -> Any:
     }  # fmt: skip
     if isinstance(element, FloatSpec):
         none = -1
-        fast &= element.subnormals and element.man_bits >= 1 and element.man_bits <= 22
-        fast &= 1 <= 151 - element.bias - element.man_bits <= 254 and 1 <= 128 - element.bias <= 254
-        fast &= element.max_value <= float(np.finfo(np.float32).max)
+        fast &= _vectors_serve(element)
         fields |= {
             "kind": kernels.FLOAT, "signed": int(element.signed), "man_bits": element.man_bits, "bias": element.bias,
             "max_code": element.max_code, "subnormals": int(element.subnormals),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.formats.families.block import BlockSpec
-from hwsim.formats.format import Format, Part, Parts
+from hwsim.formats.format import Format, Part, Parts, word_objections
 from hwsim.formats.spec import FloatSpec, TableSpec
 from hwsim.formats.values import element_values
 
@@ -66,6 +66,7 @@ class DoubleQuantSpec(Format):
         base, scale = self.base, self.base.scale
         fp32 = isinstance(scale, FloatSpec) and (scale.exp_bits, scale.man_bits) == (8, 23)
         objections = [
+            *word_objections(self),
             (not fp32 or base.scale_rule != "amax", "base needs FP32 scales by rule 'amax'"),
             (isinstance(base.block_size, tuple), "base needs blocks along the last axis, not tiles"),
             (base.zero_point != "none", "base must have no zero point"),

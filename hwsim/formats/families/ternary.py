@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.formats.format import Format, Part, Parts
-from hwsim.formats.trits import TritPacking, pack_trits, packed_length, unpack_trits
+from hwsim.formats.trits import TritPacking, block_of, pack_trits, packed_length, unpack_trits
 
 FLOATS: dict[str, tuple[int, int, int, int]] = {"float16": (16, 10, 15, 0x7BFF), "float32": (32, 23, 127, 0x7F7FFFFF)}
 """Formats of a scale: bits, mantissa bits, bias, code of the largest finite value."""
@@ -84,7 +85,7 @@ class TernarySpec(Format):
 
     def padding(self, k: int) -> int:
         """Return how many zeros must follow an axis of `k` elements to fill its last group."""
-        return -k % (self.block_size or 1)
+        return -k % math.lcm(self.block_size or 1, 1 if self.packing == "none" else block_of(self._order))
 
     def layout(self, shape: tuple[int, ...]) -> tuple[Part, ...]:
         """Return the codes (or packed bytes) and scales of a tensor of that shape."""

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hwsim.formats import BlockSpec, Encoded, FloatSpec, IntSpec, block, decode, element, encode, get, names
+from hwsim.formats import BlockSpec, Encoded, FloatSpec, IntSpec, TableSpec, block, decode, element, encode, get, names
 from hwsim.formats.catalog.bfp import bfp
 from hwsim.formats.rounding import MODES
 from tests.hwsim.formats import inputs, oracle
@@ -79,10 +79,8 @@ def test_nan_and_inf_make_their_block_nan_where_asked(name: str, bad: float) -> 
     spec = block(name)
     x = np.random.default_rng(4).normal(size=(3, 2 * spec.tile(64)[1])).astype(np.float32)
     if spec.tensor_scale != "none":
-        with pytest.raises(ValueError, match=r"is (nan|inf|-inf)"):  # the scale of the whole tensor would be lost
-            y = x.copy()
-            y[1, 3] = bad
-            encode(y, spec.with_rules(nan_policy="propagate"))
+        with pytest.raises(ValueError, match="without a second-level scale"):  # that of the whole tensor would be lost
+            spec.with_rules(nan_policy="propagate")
         return
     want = decode(encode(x, spec))
     x[1, 3] = bad
@@ -100,7 +98,7 @@ def test_a_block_of_zeros_follows_its_rule() -> None:
     assert encode(x, "mxfp4_microxcaling").scales.tolist() == [[0, 125]]  # -126 - 2 is clamped
     assert encode(x, "mxint8_microxcaling").scales.tolist() == [[1, 127]]
     assert encode(x, block("mxfp4").with_rules(zero_block="one")).scales.tolist() == [[127, 125]]
-    with pytest.raises(ValueError, match=r"mxfp4.*: a block of zeros in row 0"):
+    with pytest.raises(ValueError, match=r"mxfp4.*: a block of zeros in row \[0\]"):
         encode(x, block("mxfp4").with_rules(zero_block="error"))
     assert decode(encode(x, "nvfp4_modelopt"))[0, 40] == pytest.approx(1.5, rel=1e-6)
     assert encode(x, "nvfp4_modelopt").scales.tolist()[0][0] == 0x38
@@ -269,7 +267,7 @@ def test_arrays_that_cannot_be_written_again_are_refused() -> None:
     with pytest.raises(ValueError, match="codes of mxfp4 cannot be written in place"):
         encode(x, "mxfp4", out=out)
     for bad in (np.empty((4, 64)), np.empty((64, 4), np.float32).T, np.empty((2, 64), np.float32)):
-        with pytest.raises(ValueError, match="out must be contiguous float32"):
+        with pytest.raises(ValueError, match="out must be contiguous, writable float32"):
             decode(out, out=bad)  # type: ignore[arg-type]
 
 
@@ -307,14 +305,56 @@ def spec(**changes: object) -> BlockSpec:
         ({"element": element("float8_e8m0fnu")}, "need subnormals"),
         ({"scale_floor": -1.0}, "scale_floor"),
         ({"quotient": "fp32_inverse"}, "second-level scale"),
-        ({"rounding": "up"}, "unknown rounding 'up'; known: rne"),
+        ({"rounding": "up"}, "rounding must be one of rne, .*, not 'up'"),
+        ({"overflow": "sat"}, "overflow must be one of saturate, nonsaturating, not 'sat'"),
+        ({"quotient": "fp32"}, "quotient must be one of exact, fp32_inverse, not 'fp32'"),
+        ({"tensor_scale": "float16"}, "tensor_scale must be one of none, float32, not 'float16'"),
+        ({"row_scale": "bfloat16"}, "row_scale must be one of"),
+        ({"nan_policy": "ignore"}, "nan_policy must be one of error, propagate, not 'ignore'"),
+        ({"nibble_order": "halves"}, "nibble_order must be one of"),
+        ({"zero_point": "signed"}, "zero_point must be one of"),
+        ({"scale_rule": "flor"}, "scale_rule must be one of"),
+        ({"zero_block": "zero"}, "zero_block must be one of"),
+        ({"level": 0.0}, "level must be positive and finite"),
+        ({"level": float("inf")}, "level must be positive and finite"),
+        ({"scale": element("float8_e8m0fnu"), "scale_rule": "floor", "level": 5.0}, "for a scale_rule that divides"),
+        ({"scale_floor": 1e30}, "must lie within the scale format"),
+        ({"scale_floor": float("nan")}, "must lie within the scale format"),
+        ({"seed": -1}, "seed must be an integer"),
+        ({"seed": 1 << 63}, "seed must be an integer"),
+        ({"element": element("int8"), "nibble_order": "high_first"}, "codes of 4 bits"),
+        (
+            {"tensor_scale": "float32", "scale_cap": 1.0, "scale": element("float8_e4m3fn"), "nan_policy": "propagate"},
+            "without a second-level scale",
+        ),
+        (
+            {
+                "element": element("float3_e2m0"),
+                "tensor_scale": "float32",
+                "scale_cap": 1.0,
+                "scale": element("float8_e4m3fn"),
+                "quotient": "fp32_inverse",
+            },
+            "with a mantissa",
+        ),
+        (
+            {
+                "scale": FloatSpec("e5m0", 5, 0, 15, "own", signed=False, has_zero=True, subnormals=False),
+                "scale_rule": "floor",
+            },
+            "every code is a power of two",
+        ),
+        (
+            {"scale": element("float32"), "tensor_scale": "float32", "scale_cap": 1.0, "level": 4.0},
+            "a step of 48 bits",
+        ),
         ({"overflow": "nonsaturating"}, "neither Inf nor NaN"),
         ({"nan_policy": "propagate", "scale": element("ufloat7_e4m3fn")}, None),
         ({"zero_block": "microxcaling"}, "power-of-two"),
         ({"element": element("dynamic8"), "rounding": "rtz"}, "thresholds"),
         (
             {"element": element("int8"), "scale": element("float32"), "tensor_scale": "float32", "scale_cap": 1.0},
-            "would not be exact",
+            "a step of 48 bits",
         ),
     ],
     ids=str,
@@ -327,10 +367,72 @@ def test_rules_that_do_not_go_together_are_refused(changes: dict[str, object], w
         spec(**changes)
 
 
+def test_an_earlier_result_along_another_axis_or_padded_otherwise_is_not_written_again() -> None:
+    x = np.ones((64, 64), np.float32)
+    earlier = encode(x, "mxfp4")
+    assert encode(x, "mxfp4", axis=1, out=earlier) is earlier
+    with pytest.raises(ValueError, match="out was encoded along axis -1 with padding 0, not along 0 with 0"):
+        encode(x, "mxfp4", axis=0, out=earlier)
+    with pytest.raises(ValueError, match="with padding 14, not along 1 with 0"):
+        encode(x, "mxfp4", out=encode(x[:, :50], "mxfp4", pad=True))
+
+
+def test_products_too_small_for_float32_are_rounded_once() -> None:
+    """An element whose smallest step lies where float32 products are subnormal is left to the general loop."""
+    tiny = FloatSpec("e6m1b126", 6, 1, 126, "own")
+    fmt = BlockSpec(name="own", element=tiny, scale=element("float8_e8m0fnu"), block_size=4, scale_rule="floor",
+                    source="own")  # fmt: skip
+    x = np.array([[2.0**30, float.fromhex("0x1.000002p-34"), 0, 0]], np.float32)
+    step = oracle.encode_block(fmt, x.view(np.uint32)[0].tolist(), None)
+    encoded = encode(x, fmt)
+    assert encoded.codes[0].tolist() == step.codes and encoded.scales[0, 0] == step.scale
+
+
+def test_codes_beyond_a_nibble_are_kept() -> None:
+    values = [None] * 100 + [-1.0, 0.0, 1.0] + [None] * 153
+    for table, want in (
+        (TableSpec("wide", 8, tuple(values), "own"), [102, 101, 100, 101]),
+        (TableSpec("wide_signed", 6, (*[None] * 20, 0.0, None, 1.0, *[None] * 9), "own", symmetric=True),
+         [22, 20, 54, 20]),
+    ):  # fmt: skip
+        fmt = BlockSpec(name="own", element=table, scale=element("float32"), scale_rule="amax", source="own")
+        assert encode(np.array([[1.0, 0.0, -1.0, 0.1]], np.float32), fmt).codes[0].tolist() == want
+
+
+def test_a_second_level_scale_that_is_not_finite_is_refused() -> None:
+    encoded = encode(np.ones((2, 32), np.float32), "nvfp4")
+    for bad in (np.nan, np.inf):
+        with pytest.raises(ValueError, match=f"nvfp4: a second-level scale is {bad}"):
+            decode(encoded.replace_parts(tensor_scale=np.asarray(np.float32(bad))))
+
+
+def test_int8_full_has_the_scales_of_torch_and_uses_its_lowest_code() -> None:
+    torch = pytest.importorskip("torch")
+    observers = pytest.importorskip("torch.ao.quantization.observer")
+    x = np.random.default_rng(4).standard_normal((16, 500)).astype(np.float32)
+    x[:, 3] = -np.abs(x).max(axis=1)
+    observer = observers.PerChannelMinMaxObserver(
+        dtype=torch.qint8, qscheme=torch.per_channel_symmetric, quant_min=-128, quant_max=127
+    )
+    observer(torch.from_numpy(x))
+    scales, _ = observer.calculate_qparams()
+    encoded = encode(x, "int8_full")
+    np.testing.assert_array_equal(encoded.scales[:, 0].view(np.float32), scales.numpy())
+    assert (encoded.codes[:, 3] == 0x80).any()  # a tie at -127.5, where the scale is not rounded up
+
+
+def test_microxcaling_rounds_ties_away_and_propagates() -> None:
+    x = np.zeros((2, 32), np.float32)
+    x[0, :8] = [6.0, 0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0]
+    x[1, 5] = np.inf
+    y = decode(encode(x, "mxfp4_microxcaling"))
+    assert y[0, 1:8].tolist() == [0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0] and np.isnan(y[1]).all()
+
+
 def test_values_below_zero_are_refused_where_there_is_no_sign() -> None:
     x = np.ones((2, 32), np.float32)
     x[1, 7] = -0.5
-    with pytest.raises(ValueError, match=r"ufloat8_e5m3fn.*has no sign, but the value at \[1, 7\] is -0.5"):
+    with pytest.raises(ValueError, match=r"ufloat8_e5m3fn.*has no sign, but the value at \[1, 7\] \(block axis last\) is -0.5"):
         encode(x, "ufloat8_e5m3fn")
     x[1, 7] = -0.0
     assert encode(x, "ufloat8_e5m3fn").codes[1, 7] == 0

@@ -15,6 +15,14 @@ from hwsim.formats.families.ternary import TernarySpec
 FLOATS = {"float16": (10, 15), "float32": (23, 127)}
 
 
+@pytest.mark.parametrize(("name", "block"), [("b158_i2_s_avx", 128), ("b158_i2_s_neon", 64)])
+def test_padding_fills_the_blocks_of_the_packing(name: str, block: int) -> None:
+    x = np.random.default_rng(2).normal(size=(2, 50)).astype(np.float32)
+    encoded = encode(x, name, pad=True)
+    assert encoded.padding == block - 50
+    assert decode(encoded).shape == (2, 50)
+
+
 def float_bits(value: Fraction, kind: str) -> int:
     """Round a non-negative rational half to even to the bits of a float, saturating."""
     man, bias = FLOATS[kind]
