@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from fractions import Fraction
 from functools import cache
@@ -46,7 +47,8 @@ def core() -> frozenset[str]:
     """
     seen: set[object] = set()
     kept = set()
-    for name in sorted(representatives(), key=lambda name: ("_mine" not in name, not block(name).activation, name)):
+    small = (name for name in representatives() if math.prod(block(name).tile(64)) <= 2048)
+    for name in sorted(small, key=lambda name: ("_mine" not in name, not block(name).activation, name)):
         kind, *rules = key(block(name))
         if block(name).scale is None:
             kind = getattr(block(name).element, "special", "none")
@@ -432,6 +434,8 @@ def test_results_do_not_depend_on_the_number_of_threads(name: str) -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf], ids=str)
 def test_the_first_value_that_is_not_finite_is_named(name: str, bad: float) -> None:
     spec = block(name)
+    if spec.nan_policy == "propagate":
+        spec = spec.with_rules(nan_policy="error")
     rows = spec.tile(48)[0]
     x = np.zeros((2, 3 * rows, inputs.width(spec)), np.float32)
     x[1, rows - 1, 5] = x[1, rows - 1, 9] = x[1, 2 * rows, 0] = bad
@@ -439,7 +443,7 @@ def test_the_first_value_that_is_not_finite_is_named(name: str, bad: float) -> N
     if unsigned and bad == -np.inf:
         return  # refused for its sign
     with pytest.raises(ValueError, match=rf"{name}.*\[1, {rows - 1}, 5\].* is {bad}"):
-        encode(x, name)
+        encode(x, spec)
 
 
 def test_the_index_of_a_bad_value_is_named_in_one_dimension_and_along_another_axis() -> None:
