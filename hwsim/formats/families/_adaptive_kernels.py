@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from hwsim.formats._kernels import CHUNK, RNE, bits32, float_value, from_bits32, rounded_code, top_bits
+from hwsim.formats._kernels import CHUNK, RNE, float_value, from_bits32, rounded_code, top_bits
+from hwsim.formats.families._table_kernels import least_float32
 
 _u32 = np.uint32
 INFINITY = 0x7F800000
@@ -42,26 +43,6 @@ def block_scale(amax, divisor, scale, outer):
         return code, np.float64(code) * outer
     code = min(rounded_code(value, False, scale.man_bits, scale.bias, 1, RNE, 0), scale.max_code)
     return code, float_value(code, scale.man_bits, scale.bias) * outer
-
-
-@njit(cache=True)
-def least_float32(border, strict):
-    """Return the least float32 that lies on or above a float64 (above only, when strict)."""
-    value = np.float32(border)
-    wide = np.float64(value)
-    if wide < border or (strict and wide == border):
-        bits = np.int64(bits32(value))
-        if bits & 0x7FFFFFFF == 0:
-            return from_bits32(1)
-        return from_bits32(bits + 1 if bits < 0x80000000 else bits - 1)
-    return value
-
-
-@njit(cache=True)
-def scaled_borders(borders, strict, step, out):
-    """Fill `out` with the least float32 inputs that reach each rank; borders of Inf are never reached."""
-    for i in range(out.size):
-        out[i] = least_float32(borders[i] * step, strict[i] == 1) if borders[i] < np.inf else np.float32(np.inf)
 
 
 @njit(cache=True)
@@ -194,7 +175,7 @@ def encode_adaptive(
             best, best_code, best_step, least = -1, np.int64(0), 0.0, np.inf
             for candidate in range(counts.size):
                 code, step = block_scale(amax, tops[candidate] * second, scale, second)
-                scaled_borders(borders[candidate], strict[candidate], step, t)
+                least_float32(borders[candidate], strict[candidate], step, t.view(np.uint32))
                 error = block_error(run, t, levels[candidate], counts[candidate], step, criterion, errors)
                 if best < 0 or error < least:
                     best, best_code, best_step, least = candidate, code, step, error
