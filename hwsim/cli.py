@@ -97,7 +97,13 @@ def formats(
     if not rows:
         if plot is not None:
             raise ValueError(f"format {name}: a code has no value of its own (there are no code points to draw)")
-        _emit({"rows": rows, "plot": None}, as_json, {}, title, ["A code of this format has no value of its own."])
+        _emit(
+            {"rows": rows, "plot": None},
+            as_json,
+            {},
+            title,
+            ["No code points: a code has more than 16 bits, or no value of its own."],
+        )
         return
     path = plot or Path("out", "formats", f"{name}.png")
     listings.draw_codes(name, path)
@@ -200,10 +206,19 @@ def simulate(
 
 @app.command()
 def cosim(
-    pe: Annotated[str, typer.Option("--pe", help="A unit; `hwsim pe` lists them.")],
+    pe: Annotated[str | None, typer.Option("--pe", help="A unit; `hwsim pe` lists them.")] = None,
     bundle: Annotated[Path | None, typer.Option("--bundle", help="Take operands from this bundle's layers.")] = None,
-    engine: Engine = "auto",
-    vectors: Annotated[int, typer.Option("--vectors", min=1, max=10_000_000, help="Dot products a format.")] = 512,
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine",
+            help="icarus, verilator, auto: the first of them that is usable, or bulk: the unit compiled, for millions.",
+        ),
+    ] = "auto",
+    vectors: Annotated[int, typer.Option("--vectors", min=1, max=10**10, help="Dot products a format.")] = 512,
+    replay: Annotated[
+        Path | None, typer.Option("--replay", help="Run the one case that a failing run of the bulk engine left.")
+    ] = None,
     waves: Annotated[Path, typer.Option("--waves", help="Folder for waveforms of failing runs.")] = Path("out/waves"),
     as_json: Json = False,
     quiet: Quiet = False,
@@ -211,24 +226,95 @@ def cosim(
 ) -> None:
     """Compare a unit's RTL with its model, in bits and in cycles; any difference exits with 1.
 
-    Example: hwsim cosim --pe mx_dot --bundle smollm2-mxfp4.safetensors
+    Example: hwsim cosim --pe mx_dot --engine bulk --vectors 1000000
     """
-    from hwsim.flow.cosim import cosim_command
+    from hwsim.flow.cosim import cosim_command, replay_command
     from hwsim.flow.progress import Reporter
 
-    rows = cosim_command(
-        pe, bundle, engine=engine, vectors=vectors, seed=seed, waveform_dir=waves, reporter=Reporter(quiet)
-    )
+    if (pe is None) == (replay is None):
+        raise _UsageError("name either a unit with '--pe' or a case with '--replay'")
     columns = {
         "name": "format", "pe": "unit", "operands": "operands", "vectors": "dot products", "macs": "MACs",
         "comparisons": "comparisons", "mismatches": "mismatches", "cycle_mismatches": "cycle mismatches",
-        "simulated_cycles": "cycles simulated", "seed": "seed",
     }  # fmt: skip
-    notes = [
-        f"{row['name']}: {row['first_mismatch']}; waveform {row['waveform']}" for row in rows if row["first_mismatch"]
-    ]
-    _emit({"rows": rows}, as_json, columns, f"{pe}: RTL against model, {rows[0]['engine']}", notes)
+    if replay is not None:
+        rows = [replay_command(replay, engine=engine)]
+        notes = [str(rows[0]["first_mismatch"] or "no difference")]
+    else:
+        assert pe is not None
+        rows = cosim_command(
+            pe, bundle, engine=engine, vectors=vectors, seed=seed, waveform_dir=waves, reporter=Reporter(quiet)
+        )
+        columns |= {
+            "simulated_cycles": "cycles simulated", "vectors_per_s": "dot products/s", "seed": "seed",
+        }  # fmt: skip
+        notes = [
+            f"{row['name']}: {row['first_mismatch']}; waveform {row['waveform']}"
+            + (f"; run it again with --replay {row['replay']}" if row["replay"] else "")
+            for row in rows
+            if row["first_mismatch"]
+        ]
+    _emit({"rows": rows}, as_json, columns, f"{rows[0]['pe']}: RTL against model, {rows[0]['engine']}", notes)
     _exit_on_mismatch(rows)
+
+
+@app.command()
+def check(
+    files: Annotated[list[Path], typer.Argument(help="Verilog or SystemVerilog files of your unit.")],
+    top: Annotated[str, typer.Option("--top", help="Its top module.")],
+    port_map: Annotated[Path, typer.Option("--map", help="What its ports carry (YAML).")],
+    unit: Annotated[str, typer.Option("--unit", help="Unit whose model it is held against.")] = "mx_dot",
+    params: Annotated[str, typer.Option("--params", help="FIELD=VALUE,... of that unit's Params.")] = "",
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", help="Also take operands from this bundle's layers.")
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            help="Say which accumulation rule it follows: any, or of exact, sequential_fp32, aligned:F, a preset.",
+        ),
+    ] = None,
+    engine: Annotated[str, typer.Option("--engine", help="icarus, verilator, auto, or bulk: compiled.")] = "auto",
+    vectors: Annotated[int, typer.Option("--vectors", min=1, max=10**9, help="Dot products a source.")] = 1024,
+    waves: Annotated[Path, typer.Option("--waves", help="Folder for waveforms of differences.")] = Path("out/waves"),
+    as_json: Json = False,
+    quiet: Quiet = False,
+    seed: Seed = 0,
+) -> None:
+    """Run your own Verilog unit on real operands and compare it with a model; any difference exits with 1.
+
+    Example: hwsim check fp4_dot.v round_even.v --top fp4_dot --map fp4_dot.yaml --params lanes=32,block=32
+    """
+    from hwsim.flow.check import check_command
+    from hwsim.flow.progress import Reporter
+
+    document = check_command(
+        files, top=top, map_file=port_map, unit_name=unit, params_text=params, bundle_file=bundle, against=against,
+        engine=engine, vectors=vectors, seed=seed, waves=waves, reporter=Reporter(quiet),
+    )  # fmt: skip
+    if against is not None:
+        columns = {"name": "rule", "vectors": "dot products", "explained": "explained"}
+        full = [row["name"] for row in document["rows"] if row["explained"] == row["vectors"] > 0]
+        notes = [f"Explain all results: {'; '.join(full) or 'none'}"]
+    else:
+        columns = {
+            "operands": "operands", "vectors": "dot products", "comparisons": "comparisons",
+            "differences": "differences", "rounding": "rounding", "order": "order", "special_values": "special values",
+            "stalls_or_reset": "stalls or reset", "other": "other", "missing": "missing", "cycles": "cycles",
+            "latency_cycles": "latency (cycles)",
+        }  # fmt: skip
+        notes = []
+        for row in document["rows"]:
+            if (first := row["first_difference"]) is not None:
+                notes.append(f"first difference ({first['kind']}): {first['text']}")
+            if (best := row["explained_by"]) is not None:
+                notes.append(f"{row['operands']}: {best['differences']} of {best['of']} are those of: {best['rule']}")
+            if row["waveform_note"] is not None:
+                notes.append(row["waveform_note"])
+    _emit(document, as_json, columns, f"{top} against {unit}, {engine}", notes)
+    if not document["ok"]:
+        raise typer.Exit(1)
 
 
 @app.command()

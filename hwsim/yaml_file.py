@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -143,8 +144,15 @@ def _allowed(model: type[Strict], location: tuple[int | str, ...]) -> list[str]:
     current: Any = model
     for part in location:
         nested = isinstance(current, type) and issubclass(current, BaseModel)
-        current = current.model_fields[str(part)].annotation if nested else get_args(current)[-1]
+        current = current.model_fields[str(part)].annotation if nested else _inner(current)
+        if isinstance(current, UnionType):  # a model that may be left out
+            current = _inner(current)
     return list(current.model_fields)
+
+
+def _inner(annotation: Any) -> Any:
+    """Return what a container or an optional type holds."""
+    return [kind for kind in get_args(annotation) if kind not in (NoneType, Ellipsis)][-1]
 
 
 def _brief(value: object) -> str:

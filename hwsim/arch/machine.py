@@ -121,29 +121,37 @@ def load_machine(reference: str | Path) -> Machine:
     """
     file = locate(reference, FOLDER, "machine")
     spec = load(file, MachineSpec)
-    if spec.unit.name not in pe.names():
-        raise ConfigError(f"{file}: unit.name: unknown unit {spec.unit.name!r}; known: {', '.join(pe.names())}")
+    if spec.unit.name not in pe.dot_names():  # an array is made of units that multiply
+        raise ConfigError(f"{file}: unit.name: unknown unit {spec.unit.name!r}; known: {', '.join(pe.dot_names())}")
     unit = pe.unit(spec.unit.name)
     return Machine(file, spec, unit, _params(file, unit, spec.unit.params))
 
 
 def _params(file: Path, unit: pe.Unit, given: dict[str, Any]) -> Any:
-    """Build the unit's Params; types are checked here since dataclasses take anything."""
-    fields = {field.name: field for field in dataclasses.fields(unit.Params)}
-    hints = get_type_hints(unit.Params)
+    """Build the unit's Params."""
+    return _build(f"{file}: unit.params", unit.NAME, unit.Params, given)
+
+
+def _build(where: str, name: str, kind: type[Any], given: dict[str, Any]) -> Any:
+    """Build a dataclass, and those within it; types are checked here since dataclasses take anything."""
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    hints = get_type_hints(kind)
+    built = dict(given)
     for key, value in given.items():
-        where = f"{file}: unit.params.{key}"
         if key not in fields:
-            raise ConfigError(f"{where}: unknown key; {unit.NAME} allows: {', '.join(fields)}")
+            raise ConfigError(f"{where}.{key}: unknown key; {name} allows: {', '.join(fields)}")
+        if dataclasses.is_dataclass(hints[key]) and isinstance(value, dict):
+            built[key] = _build(f"{where}.{key}", key, hints[key], value)
+            continue
         try:
             TypeAdapter(hints[key]).validate_python(value, strict=True)
         except ValidationError as error:
             message = error.errors()[0]["msg"]
-            raise ConfigError(f"{where}: {message[0].lower()}{message[1:]}, not {value!r}") from None
+            raise ConfigError(f"{where}.{key}: {message[0].lower()}{message[1:]}, not {value!r}") from None
     for key, field in fields.items():
         if key not in given and field.default is field.default_factory is dataclasses.MISSING:
-            raise ConfigError(f"{file}: unit.params.{key}: missing key")
+            raise ConfigError(f"{where}.{key}: missing key")
     try:
-        return unit.Params(**given)
+        return kind(**built)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{file}: unit.params: {error}") from None
+        raise ConfigError(f"{where}: {error}") from None

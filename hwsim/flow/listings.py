@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import MISSING, fields
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def _format_row(spec: formats.Format) -> dict[str, Any]:
         "max_element": spec.max_value,
         "min_step": spec.min_step,
         "parts": [part.name for part in spec.layout(_LISTED_SHAPE)],
-        "activation": block.activation if block is not None else None,
+        "activation": getattr(spec, "activation", None),
         "rules": spec.rules(),
         "source": spec.source,
         # the tests hold every format against exact rationals or integers; the others are tools and published values
@@ -93,6 +93,10 @@ def draw_codes(name: str, path: Path) -> None:
 
 def unit_rows() -> list[dict[str, Any]]:
     """Return one row a unit, with the schema of its Params; latency is that of the default Params."""
+
+    def plain(value: Any) -> Any:
+        return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
     rows = []
     for name in pe.names():
         unit = pe.unit(name)
@@ -100,12 +104,9 @@ def unit_rows() -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": name,
-                "formats": list(formats_of(name)),
+                "formats": list(unit.formats() if hasattr(unit, "formats") else formats_of(name)),
                 "params": {
-                    field.name: {
-                        "type": str(field.type),
-                        "default": None if field.default is MISSING else field.default,
-                    }
+                    field.name: {"type": str(field.type), "default": plain(getattr(default, field.name))}
                     for field in fields(unit.Params)
                 },
                 "latency_cycles": default.datapath.latency,

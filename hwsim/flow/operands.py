@@ -2,24 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwsim import pe
-from hwsim.formats import BlockSpec, Encoded, FloatSpec, activation_of, block, encode
+from hwsim.formats import BlockSpec, Encoded, FloatSpec, Format, activation_of, element_values, encode, get
 from hwsim.formats.bundle import Bundle
-from hwsim.formats.format import Part
+from hwsim.formats.families.microexponent import MicroExponentSpec
+from hwsim.formats.format import Part, container
 from hwsim.pe import Unit
 
-_CHUNK = 64
+CHUNK_ROWS = 8192
+"""Dot products that are made and checked at a time: memory stays the same however many are asked for."""
+TENSOR_ROWS = 256
+"""Rows that share a tensor scale, in formats that have one."""
+_SPECIAL = (0x00000000, 0x00000001, 0x007FFFFF, 0x00800000, 0x3F800000, 0x7F7FFFFF, 0x7F800000, 0x7F800000, 0x7FC00000)
+"""Bits of zero, the ends of the subnormal and of the normal float32, 1, Inf and NaN."""
+_MIN_K = 4
+"""Least K step where a format has no blocks."""
+_REACH = 6
+"""Powers of two around 1."""
+_TABLE_BITS = 16
+"""Widest elements of which tables of values are made."""
+_GEMM_ROWS = 64
+"""Rows of a matrix product of which only the diagonal is wanted."""
+
+
+Packed = BlockSpec | MicroExponentSpec
+"""Families of which some unit takes formats."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Operands of dot products: row i of A with row i of B.
+
+    Attributes
+    ----------
+    a, b : Encoded [rows, K]
+    k : int
+        Products a dot product that count as MACs.
+    """
+
+    a: Encoded
+    b: Encoded
+    k: int
+
+    @property
+    def rows(self) -> int:
+        """Dot products."""
+        return self.a.shape[0]
+
+    def expected(self, unit: Unit, params: Any) -> NDArray[np.uint32]:
+        """Return the float32 bits that the unit's model gives, uint32 [rows]."""
+        if hasattr(unit, "dots"):
+            return unit.dots(self.a, self.b, params)
+        found = []
+        for start in range(0, self.rows, _GEMM_ROWS):
+            rows = slice(start, start + _GEMM_ROWS)
+            found.append(unit.gemm(self.a.rows(rows), self.b.rows(rows), params).diagonal())
+        return np.concatenate(found).view(np.uint32)
+
+    def beats(self, unit: Unit, params: Any) -> dict[str, NDArray[np.integer]]:
+        """Return the beats that the unit takes, of all dot products one after the other."""
+        if hasattr(unit, "paired_beats"):
+            return unit.paired_beats(self.a, self.b, params)
+        each = [unit.beats(self.a, self.b, i, i, params) for i in range(self.rows)]
+        return {name: np.concatenate([beats[name] for beats in each]) for name in each[0]}
 
 
 @dataclass
 class Dots:
-    """Collect dot products as a unit takes them, with the result bits that its model's `gemm` gives.
+    """Collect dot products as a unit takes them, with the result bits that its model gives.
 
     Attributes
     ----------
@@ -35,16 +93,13 @@ class Dots:
     expected: list[int] = field(default_factory=list)
     macs: int = 0
 
-    def add(self, a: Encoded, b: Encoded, unit: Unit, params: Any, k: int) -> None:
-        """Add the dot products of row i of A with row i of B, for every i."""
-        for start in range(0, a.shape[0], _CHUNK):
-            chunk = slice(start, start + _CHUNK)
-            rows_a, rows_b = a.rows(chunk), b.rows(chunk)
-            bits = np.ascontiguousarray(unit.gemm(rows_a, rows_b, params).diagonal()).view(np.uint32)
-            for i, value in enumerate(bits):
-                self.beats.append(unit.beats(rows_a, rows_b, i, i, params))
-                self.expected.append(int(value))
-        self.macs += k * a.shape[0]
+    def add(self, batch: Batch, unit: Unit, params: Any) -> None:
+        """Add the dot products of a batch."""
+        self.expected += batch.expected(unit, params).tolist()
+        joined = batch.beats(unit, params)
+        starts = [0, *(np.flatnonzero(joined["last"]) + 1).tolist()]
+        self.beats += [{name: values[start:end] for name, values in joined.items()} for start, end in pairwise(starts)]
+        self.macs += batch.k * batch.rows
 
     def extend(self, other: Dots) -> None:
         """Add the dot products of another collection."""
@@ -61,81 +116,238 @@ def from_bundle(bundle: Bundle, unit: Unit, params: Any, vectors: int, seed: int
     ValueError
         When no layer carries sample activations.
     """
+    dots = Dots()
+    for batch in bundle_batches(bundle, vectors, seed):
+        dots.add(batch, unit, params)
+    return dots
+
+
+def bundle_batches(bundle: Bundle, vectors: int, seed: int) -> Iterator[Batch]:
+    """Yield the operands of `from_bundle` in batches of at most `CHUNK_ROWS`.
+
+    Raises
+    ------
+    ValueError
+        When no layer carries sample activations.
+    """
     layers = [layer for layer in bundle.layers if layer.activation is not None]
     if not layers:
         raise ValueError("the bundle holds no sample activations; export it with real input rows")
     rng = np.random.default_rng(seed)
-    dots = Dots()
-    shares = np.diff(np.linspace(0, vectors, len(layers) + 1).round().astype(int))
-    for layer, share in zip(layers, shares, strict=True):
+    for layer, share in zip(layers, _shares(vectors, len(layers)), strict=True):
         assert layer.activation is not None
-        rows = rng.integers(layer.activation.shape[0], size=share)
-        columns = rng.integers(layer.weight.shape[0], size=share)
-        if share:
-            dots.add(layer.activation.rows(rows), layer.weight.rows(columns), unit, params, layer.k)
-    return dots
+        for count in _pieces(share):
+            rows = rng.integers(layer.activation.shape[0], size=count)
+            columns = rng.integers(layer.weight.shape[0], size=count)
+            yield Batch(layer.activation.rows(rows), layer.weight.rows(columns), layer.k)
+
+
+def _packed(spec: Format) -> Packed:
+    """Return a format that some unit takes."""
+    if not isinstance(spec, BlockSpec | MicroExponentSpec):
+        raise ValueError(f"no operands are made in formats of the family of {spec.name!r}")
+    return spec
 
 
 def directed(fmt: str, unit: Unit, params: Any, vectors: int, seed: int) -> Dots:
-    """Make `vectors` dot products without a network: every pair of codes, random codes under every scale, random data.
+    """Make `vectors` dot products without a network; see `directed_batches`."""
+    dots = Dots()
+    for batch in directed_batches(fmt, params, vectors, seed):
+        dots.add(batch, unit, params)
+    return dots
+
+
+def directed_batches(
+    fmt: str | Format, params: Any, vectors: int, seed: int, activation: Format | None = None
+) -> Iterator[Batch]:
+    """Yield `vectors` dot products: every pair of codes, random codes under every scale, random data.
+
+    Activations are of the format that goes with that of the weights, unless one is given.
 
     The first take all pairs of element codes, one product a dot product, where both sides have 4 bits. The rest come
     in batches of one to four blocks: random data with outliers, encoded by the format's own rule; random codes under
-    random scale codes, NaN among them; and lanes that all hold one code, whose sums are the largest and cancel.
+    random scale codes, NaN among them; lanes that all hold one code, whose sums are the largest and cancel; and every
+    second block nearly the first one's negative, so that the accumulator loses its leading bits. FP32 scales are often
+    at the ends of their range. No batch has more than `CHUNK_ROWS`.
     """
-    weights, activations = block(fmt), activation_of(fmt)
+    weights, activations = _packed(get(fmt)), _packed(activation or activation_of(fmt))
     rng = np.random.default_rng(seed)
-    dots = Dots()
     assert not isinstance(weights.block_size, tuple)
-    unit_k = weights.block_size or params.lanes
+    # a unit of one lane needs more than one product a dot product to have sums at all
+    unit_k = weights.block_size or max(params.lanes, _MIN_K)
     if weights.element.bits == activations.element.bits == 4:
         pairs = np.arange(256)[:vectors]
         codes_a, codes_b = np.zeros((2, len(pairs), unit_k), np.uint8)
         codes_a[:, 0], codes_b[:, 0] = pairs >> 4, pairs & 15
-        dots.add(_with_unit_scales(codes_a, activations), _with_unit_scales(codes_b, weights), unit, params, 1)
-    kinds = (_random_values, _random_codes, _random_values, _equal_lanes)
-    batches = [(blocks, kind) for blocks in (1, 2, 3, 4) for kind in kinds]
-    sizes = np.diff(np.linspace(0, vectors - len(dots.beats), len(batches) + 1).round().astype(int))
-    for (blocks, kind), rows in zip(batches, sizes, strict=True):
-        if rows:
-            k = unit_k * blocks
-            dots.add(kind(rng, rows, k, activations), kind(rng, rows, k, weights), unit, params, k)
-    return dots
+        yield Batch(_with_unit_scales(codes_a, activations), _with_unit_scales(codes_b, weights), 1)
+        vectors -= len(pairs)
+    kinds = (_random_values, _random_codes, _equal_lanes, None)
+    groups = [(blocks, kind) for blocks in (1, 2, 3, 4) for kind in kinds]
+    for (blocks, kind), share in zip(groups, _shares(vectors, len(groups)), strict=True):
+        for rows in _pieces(share, CHUNK_ROWS if getattr(weights, "tensor_scale", "none") == "none" else TENSOR_ROWS):
+            shape = (rows, blocks, unit_k)
+            if kind is None:
+                a, b = _repeated(rng, shape, activations, negate=False), _repeated(rng, shape, weights, negate=True)
+            else:
+                a, b = (kind(rng, rows, unit_k * blocks, spec) for spec in (activations, weights))
+            yield Batch(a, b, unit_k * blocks)
 
 
-def _random_values(rng: np.random.Generator, rows: int, k: int, spec: BlockSpec) -> Encoded:
+def _shares(vectors: int, parts: int) -> list[int]:
+    """Split a number as evenly as whole numbers allow."""
+    return [int(share) for share in np.diff(np.linspace(0, vectors, parts + 1).round().astype(np.int64))]
+
+
+def _pieces(rows: int, size: int = CHUNK_ROWS) -> Iterator[int]:
+    """Yield the sizes of pieces of at most `size`."""
+    while rows > 0:
+        yield min(rows, size)
+        rows -= size
+
+
+def chunks(
+    batches: Iterable[Batch], unit: Unit, params: Any
+) -> Iterator[tuple[dict[str, NDArray[np.integer]], NDArray[np.uint32], int]]:
+    """Yield the beats and the result bits of batches joined to about `CHUNK_ROWS` dot products, and their MACs."""
+    held: list[Batch] = []
+    rows = 0
+    for batch in batches:
+        held.append(batch)
+        rows += batch.rows
+        if rows >= CHUNK_ROWS:
+            yield _joined(held, unit, params)
+            held, rows = [], 0
+    if held:
+        yield _joined(held, unit, params)
+
+
+def vector_chunks(
+    unit: Any, params: Any, vectors: int, seed: int
+) -> Iterator[tuple[dict[str, NDArray[np.integer]], dict[str, NDArray[np.integer]]]]:
+    """Yield the beats of at most `CHUNK_ROWS` vectors for a unit that streams them, and the fields of its results."""
+    rng = np.random.default_rng(seed)
+    for rows in _pieces(vectors):
+        beats = unit.operands(params, rows, rng)
+        yield beats, unit.outputs(beats, params)
+
+
+def _joined(
+    batches: list[Batch], unit: Unit, params: Any
+) -> tuple[dict[str, NDArray[np.integer]], NDArray[np.uint32], int]:
+    parts = [batch.beats(unit, params) for batch in batches]
+    beats = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    expected = np.concatenate([batch.expected(unit, params) for batch in batches])
+    return beats, expected, sum(batch.k * batch.rows for batch in batches)
+
+
+def _random_values(rng: np.random.Generator, rows: int, k: int, spec: Packed) -> Encoded:
     values = rng.standard_normal((rows, k)) * np.exp2(rng.integers(-20, 20, (rows, 1)))
     values[np.arange(rows), rng.integers(k, size=rows)] *= np.exp2(rng.integers(0, 12, rows))
     return encode(values.astype(np.float32), spec)
 
 
-def _random_codes(rng: np.random.Generator, rows: int, k: int, spec: BlockSpec) -> Encoded:
-    codes = rng.integers(0, 1 << spec.element.bits, (rows, k), dtype=np.uint8)
+def _random_codes(rng: np.random.Generator, rows: int, k: int, spec: Packed) -> Encoded:
+    codes = _any_element(rng, (rows, k), spec)
+    codes[rng.integers(16, size=rows) == 0] = _zero(spec.element)  # 0 times Inf is NaN
     return _under_random_scales(rng, codes, spec)
 
 
-def _equal_lanes(rng: np.random.Generator, rows: int, k: int, spec: BlockSpec) -> Encoded:
-    halves = rng.integers(0, 1 << spec.element.bits, (2, rows, 1), dtype=np.uint8)
+def _equal_lanes(rng: np.random.Generator, rows: int, k: int, spec: Packed) -> Encoded:
+    halves = _any_element(rng, (2, rows, 1), spec)
     codes = np.repeat(np.concatenate(halves, axis=1), [k - k // 2, k // 2], axis=1)
     return _under_random_scales(rng, codes, spec)
 
 
-def _under_random_scales(rng: np.random.Generator, codes: NDArray[np.uint8], spec: BlockSpec) -> Encoded:
+def _repeated(rng: np.random.Generator, shape: tuple[int, int, int], spec: Packed, *, negate: bool) -> Encoded:
+    """Repeat every even block in the odd one after it, negated on one side, and spoil one element a row."""
+    rows, blocks, size = shape
+    codes = _any_element(rng, shape, spec)
+    again = codes[:, 0 : blocks - blocks % 2 : 2]
+    codes[:, 1::2] = _negated(again, spec.element) if negate else again
+    row = np.arange(rows)
+    codes[row, rng.integers(blocks, size=rows), rng.integers(size, size=rows)] = _any_element(rng, (rows,), spec)
+    return _under_scales(rng, codes.reshape(rows, blocks * size), spec, _near_one)
+
+
+def _any_element(rng: np.random.Generator, shape: tuple[int, ...], spec: Packed) -> NDArray[Any]:
+    """Draw element codes: any; of wide floats under no scale half of the rows have magnitudes around 1."""
+    element, dtype = spec.element, container(spec.element.bits)
+    codes = rng.integers(0, 1 << element.bits, shape, dtype=dtype)
+    if isinstance(element, FloatSpec) and element.exp_bits > 4 and spec.scale is None:
+        field = element.bias + rng.integers(-_REACH, _REACH + 1, shape)
+        mask = dtype.type(((1 << element.exp_bits) - 1) << element.man_bits)
+        tame = (codes & ~mask) | (field.astype(dtype) << dtype.type(element.man_bits))
+        codes = np.where(rng.integers(2, size=(shape[0], *[1] * (len(shape) - 1))) == 0, codes, tame)
+    return codes
+
+
+def _zero(element: Any) -> int:
+    """Return the code of zero."""
+    return 0 if element.bits > _TABLE_BITS else element_values(element).tolist().index(0)
+
+
+def _negated(codes: NDArray[Any], element: Any) -> NDArray[Any]:
+    """Return the codes of the negative values, or the codes themselves where there are none."""
+    if isinstance(element, FloatSpec) and element.bits > 8:
+        return codes ^ codes.dtype.type(1 << (element.bits - 1))
+    values = element_values(element).tolist()
+    first = {value: code for code, value in reversed(list(enumerate(values)))}
+    return np.array([first.get(-value, code) for code, value in enumerate(values)], codes.dtype)[codes]
+
+
+def _under_random_scales(rng: np.random.Generator, codes: NDArray[np.uint8], spec: Packed) -> Encoded:
+    return _under_scales(rng, codes, spec, _any_code)
+
+
+def _under_scales(
+    rng: np.random.Generator,
+    codes: NDArray[np.uint8],
+    spec: Packed,
+    draw: Callable[[np.random.Generator, Part, Packed], NDArray[Any]],
+) -> Encoded:
     def part(part: Part) -> NDArray[Any]:
-        if part.dtype == np.float32:
-            return rng.integers(0, 1 << 32, part.shape, dtype=np.uint32).view(np.float32).reshape(part.shape)
-        return rng.integers(0, 1 << part.bits, part.shape, dtype=np.uint64).astype(part.dtype)
+        # FP32 scales of rows are kept as bits, a tensor's scale as a number
+        return _edge_floats(rng, part.shape).view(part.dtype) if part.bits == 32 else draw(rng, part, spec)
 
     parts = {p.name: codes if p.name == "codes" else part(p) for p in spec.layout(codes.shape)}
     return Encoded(spec, parts)
 
 
-def _with_unit_scales(codes: NDArray[np.uint8], spec: BlockSpec) -> Encoded:
-    assert isinstance(spec.scale, FloatSpec)
+def _any_code(rng: np.random.Generator, part: Part, spec: Packed) -> NDArray[Any]:
+    return rng.integers(0, 1 << part.bits, part.shape, dtype=np.uint64).astype(part.dtype)
+
+
+def _near_one(rng: np.random.Generator, part: Part, spec: Packed) -> NDArray[Any]:
+    """Draw scale codes a few steps around the code of 1; other parts as they come."""
+    if part.name != "scales" or not isinstance(spec.scale, FloatSpec):
+        return _any_code(rng, part, spec)
+    one = spec.scale.bias << spec.scale.man_bits
+    reach = rng.choice([0, 1, 8, 40], (part.shape[0], *[1] * (len(part.shape) - 1)))
+    return np.clip(one + rng.integers(-reach, reach + 1, part.shape), 0, spec.scale.max_code).astype(part.dtype)
+
+
+def _edge_floats(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Draw float32: a third around 1, a third of any exponent, a third subnormal, tiny, huge, Inf or NaN."""
+    kind = rng.integers(3, size=shape)
+    edge = rng.choice([0, 0, 0, 1, 2, 12, 24, 25, 253, 254, 255], shape)
+    exponent = np.where(
+        kind == 0, rng.integers(117, 138, shape), np.where(kind == 1, rng.integers(256, size=shape), edge)
+    )
+    # significands of few leading zeros and of many, with all bits behind, with some, and with none
+    mantissa = rng.integers(1 << 23, size=shape) >> rng.integers(0, 24, shape)
+    mantissa = np.where(rng.integers(2, size=shape) == 0, mantissa, mantissa << rng.integers(0, 24, shape)) & 0x7FFFFF
+    magnitude = np.where(rng.integers(8, size=shape) == 0, rng.choice(_SPECIAL, shape), exponent << 23 | mantissa)
+    return np.asarray(rng.integers(2, size=shape) << 31 | magnitude).astype(np.uint32).view(np.float32)
+
+
+def _with_unit_scales(codes: NDArray[np.uint8], spec: Packed) -> Encoded:
+    assert spec.scale is not None
     fill = {
-        "scales": spec.scale.bias << spec.scale.man_bits,
+        "scales": spec.scale.bias << spec.scale.man_bits if isinstance(spec.scale, FloatSpec) else 1,
         "zeros": 0,
         "tensor_scale": 1,
+        "row_scales": 0x3C00 if getattr(spec, "row_scale", "none") == "float16" else 0x3F800000,
+        "shifts": 0,
     }
     parts = {
         p.name: codes if p.name == "codes" else np.full(p.shape, fill[p.name], p.dtype)
@@ -145,10 +357,13 @@ def _with_unit_scales(codes: NDArray[np.uint8], spec: BlockSpec) -> Encoded:
 
 
 def formats_of(unit_name: str) -> tuple[str, ...]:
-    """Return the formats that a unit takes as weights."""
+    """Return the formats that a unit takes as weights; none for a unit that streams vectors."""
     found = pe.unit(unit_name)
+    if not hasattr(found, "params_for"):
+        return ()
 
     def takes(name: str) -> bool:
-        return found.params_for(block(name), activation_of(name)) is not None
+        weight = get(name)
+        return pe.takes_family(found, weight) and found.params_for(weight, activation_of(name)) is not None
 
     return tuple(name for name in pe.formats() if takes(name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,9 @@ def check_machine_takes(machine: Machine, fmt: str) -> None:
     """
     weight = block(fmt)
     _, params = pe.unit_for(weight, machine.unit.NAME, machine.params.datapath.lanes)
-    if params != machine.params:
+    # how terms are added up, and in how many stages, is the machine's choice
+    free = {name: getattr(machine.params, name) for name in ("accumulator", "flags", "stages") if hasattr(params, name)}
+    if replace(params, **free) != machine.params:
         raise ValueError(
             f"machine {machine.spec.name} ({machine.file}): its {machine.unit.NAME} with {machine.params} does not "
             f"take format {fmt}, which needs {params}"

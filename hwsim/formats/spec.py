@@ -192,8 +192,8 @@ class IntSpec:
     generator: str = ""
 
     def __post_init__(self) -> None:
-        if not 2 <= self.bits <= 8:
-            raise ValueError(f"element {self.name!r}: bits must be 2 to 8, not {self.bits}")
+        if not 2 <= self.bits <= 16:
+            raise ValueError(f"element {self.name!r}: bits must be 2 to 16, not {self.bits}")
 
     @property
     def qmax(self) -> int:

@@ -1,7 +1,8 @@
 """Processing elements: what a unit computes, bit for bit, and in how many cycles; one file a unit.
 
-A unit is a module with `NAME`, a frozen `Params` whose `datapath` the RTL is built from, `params_for`, `reference`,
-`gemm`, `beats`, `cycles` and `actions`. This package finds units by walking its folder: a new unit is a new file.
+A unit is a module with `NAME`, a frozen `Params` whose `datapath` the RTL is built from, and the functions of `Unit`
+(units that multiply weights, a dot product at a time) or of `VectorUnit` (units that stream vectors). This package
+finds units by walking its folder: a new unit is a new file.
 """
 
 from __future__ import annotations
@@ -15,22 +16,39 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.formats import BlockSpec, Encoded, block
+from hwsim.formats import BlockSpec, Encoded, Format, get
 from hwsim.formats import names as all_formats
 
 
 class Unit(Protocol):
-    """What every unit module offers (contract 2 of the architecture: one file a side)."""
+    """What the module of a unit that multiplies weights offers (contract 2 of the architecture: one file a side)."""
 
     NAME: str
     Params: type[Any]
 
-    def params_for(self, weight: BlockSpec, activation: BlockSpec, lanes: int | None = None) -> Any: ...
+    def params_for(self, weight: Any, activation: Any, lanes: int | None = None) -> Any: ...
     def reference(self, beats: Mapping[str, NDArray[np.integer]], params: Any) -> int: ...
     def gemm(self, a: Encoded, b: Encoded, params: Any) -> NDArray[np.float32]: ...
     def beats(self, a: Encoded, b: Encoded, m: int, n: int, params: Any) -> dict[str, NDArray[np.integer]]: ...
     def cycles(self, m: int, n: int, k: int, params: Any) -> int: ...
     def actions(self, m: int, n: int, k: int, params: Any) -> dict[str, int]: ...
+
+
+class VectorUnit(Protocol):
+    """What the module of a unit that streams vectors offers: a list of beats in, a list of results out.
+
+    Its `datapath` is a `_stream.StreamSpec`; beats and results are integers by field, [beats, count].
+    """
+
+    NAME: str
+    Params: type[Any]
+
+    def configurations(self) -> dict[str, Any]: ...
+    def operands(self, params: Any, rows: int, rng: np.random.Generator) -> dict[str, NDArray[np.integer]]: ...
+    def reference(self, beats: Mapping[str, NDArray[np.integer]], params: Any) -> dict[str, NDArray[np.integer]]: ...
+    def outputs(self, beats: Mapping[str, NDArray[np.integer]], params: Any) -> dict[str, NDArray[np.integer]]: ...
+    def cycles(self, rows: int, params: Any) -> int: ...
+    def actions(self, rows: int, params: Any) -> dict[str, int]: ...
 
 
 @lru_cache(maxsize=1)
@@ -49,6 +67,25 @@ def _units() -> dict[str, Unit]:
 def names() -> tuple[str, ...]:
     """Return the names of all units, sorted."""
     return tuple(_units())
+
+
+def dot_names() -> tuple[str, ...]:
+    """Return the names of the units that multiply weights, sorted; the others stream vectors."""
+    return tuple(name for name, found in _units().items() if hasattr(found, "params_for"))
+
+
+def vector_unit(name: str) -> VectorUnit:
+    """Return the unit of that name, which streams vectors.
+
+    Raises
+    ------
+    ValueError
+        When there is none; the message lists the legal names.
+    """
+    if name not in _units() or name in dot_names():
+        others = [other for other in names() if other not in dot_names()]
+        raise ValueError(f"no unit {name!r} streams vectors; those that do: {', '.join(others)}")
+    return cast(VectorUnit, _units()[name])
 
 
 def unit(name: str) -> Unit:
@@ -70,23 +107,26 @@ def formats() -> tuple[str, ...]:
     return tuple(name for name in all_formats() if _able(name))
 
 
-def _able(weight: str | BlockSpec, lanes: int | None = None) -> dict[str, Any]:
+def _able(weight: str | Format, lanes: int | None = None) -> dict[str, Any]:
     """Return the Params of every unit that takes weights of a format, by the unit's name."""
-    try:
-        weights = block(weight)
-    except ValueError:
-        if isinstance(weight, str) and weight in all_formats():
-            return {}  # of a family that no unit takes
-        raise
-    if weights.activation is None:
+    weights = get(weight)
+    name = getattr(weights, "activation", None)  # None too for families that no unit takes
+    if name is None:
         return {}
-    activations = block(weights.activation)
+    activations = get(name)
     return {
-        found.NAME: params for found in _units().values() if (params := found.params_for(weights, activations, lanes))
+        found.NAME: params
+        for found in _units().values()
+        if takes_family(found, weights) and (params := found.params_for(weights, activations, lanes))
     }
 
 
-def unit_for(weight: str | BlockSpec, name: str | None = None, lanes: int | None = None) -> tuple[Unit, Any]:
+def takes_family(found: Any, weight: Format) -> bool:
+    """Tell whether a unit multiplies weights of a format's family: block formats, if its `FAMILY` names no other."""
+    return hasattr(found, "params_for") and isinstance(weight, getattr(found, "FAMILY", BlockSpec))
+
+
+def unit_for(weight: str | Format, name: str | None = None, lanes: int | None = None) -> tuple[Unit, Any]:
     """Return (unit, Params) that take weights of a format and activations of the format that goes with it.
 
     Without `name`, the first unit (by name) that can.
@@ -107,4 +147,4 @@ def unit_for(weight: str | BlockSpec, name: str | None = None, lanes: int | None
     return unit(chosen), able[chosen]
 
 
-__all__ = ["Unit", "formats", "names", "unit", "unit_for"]
+__all__ = ["Unit", "VectorUnit", "dot_names", "formats", "names", "takes_family", "unit", "unit_for", "vector_unit"]

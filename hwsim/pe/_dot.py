@@ -1,33 +1,43 @@
-"""The datapath that `int_mac` and `mx_dot` share: block dot products with an exact block sum and an FP32 accumulator.
+"""The datapath that `int_mac` and `mx_dot` share: dot products of blocks under an accumulator.
 
 Data flow of a dot product (one row of A, one row of B), in beats of `lanes` element pairs:
 
-1. Elements decode to integers, worth ``2**-frac_bits`` a product.
-2. Products of a beat are summed exactly, beats of a block are summed exactly: S. With zero points,
-   ``S - b_zero * sum(a)``.
-3. At the end of a block ``acc = RNE(acc + S * X_A * X_B)`` in FP32, exact before one rounding; blocks in ascending K;
-   acc starts at +0.
-4. After the last block ``y = acc``, then ``y = RNE(y * a_out)`` and ``y = RNE(y * b_out)`` where the unit has output
-   scales.
+1. Elements decode to integers, worth ``2**-frac_bits`` a product; NaN and Inf keep their class.
+2. Products of a block are summed exactly: S. With zero points, ``S - b_zero * sum(a)``. (Not where the accumulator
+   takes single products.)
+3. The accumulator, which starts at +0, takes in the terms of a step with one rounding: by default, at the end of each
+   block ``acc = RNE(acc + S * X_A * X_B)`` in FP32, blocks in ascending K. `hwsim.pe.accumulator` has the others.
+4. After the last block ``y = acc``, which FP32 holds exactly, then ``y = RNE(y * a_out)`` and ``y = RNE(y * b_out)`` in
+   FP32 where the unit has output scales.
 
-Scale codes that are NaN (or Inf, for FP16) make acc NaN; every NaN is the canonical one of `rounding`.
+Special values follow IEEE 754, see `_reference`. Scale codes that are NaN (or Inf, for FP16) make the result NaN; every
+NaN is the canonical one of `rounding`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.formats import BlockSpec, Encoded, FloatSpec, element, element_values
-from hwsim.formats.spec import integer_table
-from hwsim.pe import rounding
+from hwsim.pe import _elements, _reference
+from hwsim.pe.accumulator import Accumulator
 from hwsim.pe.timing import unstalled_cycles
 
 MAX_BEATS = 1 << 16
 """Longest dot product in beats for which a unit without blocks sizes its exact sum."""
+MAX_EXACT_BITS = 128
+"""Widest exact sum of a block: FP16 products take 90, E5M2 72; BF16 would take hundreds."""
+FLOAT64_BITS = 53
+MAX_FLOAT32_PRODUCT = 1 << 16
+"""Largest product of integers of which float32 sums enough to be worth it."""
+MAX_ALIGNED_BITS = 54
+"""Widest aligned sum, sign included: float64 holds it exactly."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,23 @@ class DotSpec:
         Width of the weights' zero point; 0 when there is none.
     a_out, b_out : bool
         Whether the unit multiplies its result by an FP32 scale of the row and of the column.
+    beat_blocks : int
+        Blocks a beat; above 1 only where a block is no longer than a beat.
+    accumulator : Accumulator
+        How terms are added up.
+    flags : bool
+        Whether the result carries the IEEE flags raised in its dot product, above its 32 bits.
+    stages : int
+        Pipeline stages between the multipliers and the sum of a beat, 0 or 1.
+    sub_block : int
+        Elements, on either side, that share a shift to the right under the block's scale; 0 where there is none.
+    shift_bits : int
+        Width of such a shift; 0 where there is none.
+
+    Raises
+    ------
+    ValueError
+        When a number is out of range, or accumulator, lanes and block contradict each other.
     """
 
     a_element: str
@@ -59,6 +86,17 @@ class DotSpec:
     zero_bits: int = 0
     a_out: bool = False
     b_out: bool = False
+    beat_blocks: int = 1
+    accumulator: Accumulator = field(default_factory=Accumulator)
+    flags: bool = False
+    stages: int = 0
+    sub_block: int = 0
+    shift_bits: int = 0
+
+    results: ClassVar[int] = 1
+    """Results of a dot product; units that stream vectors (`_stream.StreamSpec`) have several."""
+    restarts: ClassVar[bool] = False
+    """Whether a reset brings back a state that lives longer than a dot product."""
 
     def __post_init__(self) -> None:
         if not (isinstance(self.lanes, int) and 1 <= self.lanes <= 256):
@@ -66,15 +104,28 @@ class DotSpec:
         if not (isinstance(self.block_beats, int) and 0 <= self.block_beats <= MAX_BEATS):
             raise ValueError(f"block_beats must be 0 (whole dot product) to {MAX_BEATS}, not {self.block_beats!r}")
 
+        if not (isinstance(self.beat_blocks, int) and self.beat_blocks >= 1 and self.lanes % self.beat_blocks == 0):
+            raise ValueError(f"beat_blocks must be a divisor of lanes = {self.lanes}, not {self.beat_blocks!r}")
+        if self.stages not in (0, 1):
+            raise ValueError(f"stages must be 0 or 1, not {self.stages!r}")
+        for condition, words in _objections(self):
+            if condition:
+                raise ValueError(words)
+
+    @property
+    def block(self) -> int:
+        """Products of a block; 0 when it is the whole dot product."""
+        return self.lanes * self.block_beats // self.beat_blocks
+
     @property
     def a_ints(self) -> tuple[int, ...]:
-        """Integer worth of every activation code."""
-        return integer_table(element(self.a_element))
+        """Integer worth of every activation code; 0 for those that are not finite."""
+        return _elements.integers(self.a_element)
 
     @property
     def b_ints(self) -> tuple[int, ...]:
-        """Integer worth of every weight code."""
-        return integer_table(element(self.b_element))
+        """Integer worth of every weight code; 0 for those that are not finite."""
+        return _elements.integers(self.b_element)
 
     @property
     def a_bits(self) -> int:
@@ -88,43 +139,147 @@ class DotSpec:
 
     @property
     def frac_bits(self) -> int:
-        """Fraction bits of a product."""
-        return element(self.a_element).frac_bits + element(self.b_element).frac_bits
+        """Fraction bits of a product, under the largest shifts."""
+        return element(self.a_element).frac_bits + element(self.b_element).frac_bits + 2 * self.max_shift
+
+    @property
+    def max_shift(self) -> int:
+        """Largest shift of a sub-block, on either side."""
+        return (1 << self.shift_bits) - 1
 
     @property
     def latency(self) -> int:
-        """Cycles from the last beat to the result: products, block sum, accumulate, then one a output scale."""
-        return 3 + int(self.a_out) + int(self.b_out)
+        """Cycles from the last beat to the result.
 
-    @property
+        Products, block sum, accumulate; one more for each of: a stage between product and sum, promotion into FP32, an
+        output scale.
+        """
+        return 3 + self.stages + int(self.accumulator.promote_every > 0) + int(self.a_out) + int(self.b_out)
+
+    @cached_property
     def max_product(self) -> int:
         """Largest magnitude of a product of integers, zero point applied."""
-        a = max(abs(value) for value in self.a_ints)
-        b = max(abs(value) for value in self.b_ints)
-        return a * max(b, (1 << self.zero_bits) - 1 if self.zero_bits else 0)
+        zero = (1 << self.zero_bits) - 1 if self.zero_bits else 0
+        product = _elements.max_integer(self.a_element) * max(_elements.max_integer(self.b_element), zero)
+        return product << 2 * self.max_shift
 
     @property
     def beat_sum_bits(self) -> int:
-        """Signed width that holds the sum of any beat's products."""
-        return (self.lanes * self.max_product).bit_length() + 1
+        """Signed width that holds the sum of a beat's products, of those of one block where a beat has several."""
+        return (self.lanes // self.beat_blocks * self.max_product).bit_length() + 1
 
     @property
     def block_sum_bits(self) -> int:
         """Signed width that holds any block sum, zero point applied (`MAX_BEATS` beats when blocks have no length)."""
         # S - z sum(a) = sum of a (b - z), and |b - z| <= max(b, z) for unsigned weights, which alone have zero points
-        terms = self.lanes * (self.block_beats or MAX_BEATS)
+        terms = self.block or self.lanes * MAX_BEATS
         return (terms * self.max_product).bit_length() + 1
+
+    @property
+    def aligned_bits(self) -> int:
+        """Signed width that holds the sum of a step's terms as kind ``aligned`` leaves them."""
+        rule = self.accumulator
+        scales = _elements.max_significand(self.a_scale) * _elements.max_significand(self.b_scale)
+        if rule.by_product:
+            product = _elements.max_significand(self.a_element) * _elements.max_significand(self.b_element)
+            terms = rule.group * product * scales
+        else:
+            terms = rule.group * Fraction(self.max_product, 1 << self.frac_bits) * scales
+        return (int((terms + 2) * 2**rule.fraction_bits) + 1).bit_length() + 1
 
     def layout(self) -> tuple[tuple[str, int, int], ...]:
         """Return the fields of a beat as (name, bits, count), in the order of the payload, least significant first."""
         fields = [("a", self.a_bits, self.lanes), ("b", self.b_bits, self.lanes)]
         for name, scale in (("a_scale", self.a_scale), ("b_scale", self.b_scale)):
             if scale is not None:
-                fields.append((name, element(scale).bits, 1))
+                fields.append((name, element(scale).bits, self.beat_blocks))
+        if self.sub_block:
+            fields += [(name, self.shift_bits, self.lanes // self.sub_block) for name in ("a_shift", "b_shift")]
         if self.zero_bits:
             fields.append(("b_zero", self.zero_bits, 1))
         fields += [(name, 32, 1) for name, there in (("a_out", self.a_out), ("b_out", self.b_out)) if there]
         return (*fields, ("last", 1, 1))
+
+
+def _objections(spec: DotSpec) -> list[tuple[bool, str]]:
+    """Return (is it so, what to say) for what accumulator, lanes and block cannot be together."""
+    rule, block, lanes = spec.accumulator, spec.block, spec.lanes
+    needs_blocks = rule.kind != "exact" or rule.promote_every > 0 or spec.beat_blocks > 1
+    sums_blocks = not rule.by_product
+    wide = [name for name in (spec.a_element, spec.b_element) if element(name).bits > _elements.TABLE_BITS]
+    found = [
+        (
+            bool(wide) and rule.kind != "sequential",
+            f"element {', '.join(wide)} of more than {_elements.TABLE_BITS} bits goes with kind sequential, not "
+            f"{rule.kind}",
+        ),
+        (
+            (spec.sub_block > 0) != (spec.shift_bits > 0) or not 0 <= spec.shift_bits <= 3,
+            f"sub_block and shift_bits (at most 3) go together, not {spec.sub_block} and {spec.shift_bits}",
+        ),
+        (
+            spec.sub_block > 0 and (lanes // spec.beat_blocks % spec.sub_block != 0 or not block),
+            f"sub_block must divide the lanes of a block, {lanes // spec.beat_blocks}, not {spec.sub_block}",
+        ),
+        (
+            spec.sub_block > 0 and (rule != Accumulator() or spec.zero_bits > 0),
+            "shifts of sub-blocks go with the default accumulator and no zero points",
+        ),
+        (spec.block_beats == 0 and needs_blocks, f"an accumulator of kind {rule.kind} needs a block, not 0"),
+        (
+            spec.block_beats > 1 and spec.beat_blocks > 1,
+            "a beat has several blocks, or a block has several beats",
+        ),
+        (
+            spec.zero_bits > 0 and (rule != Accumulator() or spec.beat_blocks > 1),
+            "zero points go with the default accumulator and one block a beat",
+        ),
+        (
+            rule.promote_every % spec.beat_blocks != 0,
+            f"promote_every must be a multiple of the {spec.beat_blocks} blocks of a beat, not {rule.promote_every}",
+        ),
+    ]
+    if sums_blocks and block:
+        bits = spec.block_sum_bits
+        found.append(
+            (
+                bits > MAX_EXACT_BITS,
+                f"the exact sum of {block} products {spec.a_element} x {spec.b_element} needs {bits} bits; allowed are "
+                f"{MAX_EXACT_BITS}: take kind aligned or sequential",
+            )
+        )
+    if rule.kind == "aligned" and block:
+        one_beat = lanes % rule.group == 0
+        found += [
+            (
+                rule.by_product and not one_beat,
+                f"the group must divide lanes = {lanes}, so that its products meet in one cycle, not {rule.group}",
+            ),
+            (
+                rule.by_product and block % rule.group != 0 and rule.group % block != 0,
+                f"the group must divide the block of {block} or be a multiple of it, not {rule.group}",
+            ),
+            (
+                sums_blocks and not (rule.group == block or (one_beat and rule.group % block == 0)),
+                f"with scales 'block' the group must be the block of {block}, or a multiple of it that divides lanes = "
+                f"{lanes}, not {rule.group}",
+            ),
+            (
+                rule.promote_every * block % rule.group != 0,
+                f"a group of {rule.group} must end where {rule.promote_every} blocks of {block} end",
+            ),
+            (
+                sums_blocks and _scaled_bits(spec) > FLOAT64_BITS,
+                f"with scales 'block' a block's sum times its scales may have {FLOAT64_BITS} bits, not "
+                f"{_scaled_bits(spec)}; take scales 'product'",
+            ),
+            (
+                spec.aligned_bits > MAX_ALIGNED_BITS,
+                f"the aligned sum of {rule.group} terms with {rule.fraction_bits} fraction bits needs "
+                f"{spec.aligned_bits} bits; allowed are {MAX_ALIGNED_BITS}",
+            ),
+        ]
+    return found
 
 
 def block_format(operand: Encoded) -> BlockSpec:
@@ -134,83 +289,62 @@ def block_format(operand: Encoded) -> BlockSpec:
     return operand.format
 
 
-def scale_parts(code: int, name: str) -> tuple[int, int] | None:
-    """Return a scale code's (signed significand, exponent), or None when it is NaN or Inf."""
-    value = element(name).value(code)
-    if value is None:
-        return None
-    exponent = value.denominator.bit_length() - 1
-    return value.numerator, -exponent
-
-
-def reference(beats: Mapping[str, NDArray[np.integer]], spec: DotSpec) -> int:
-    """Return the float32 bits of one dot product, in plain Python integers.
-
-    Parameters
-    ----------
-    beats : mapping
-        Arrays by field name as `dot_beats` gives them: ``a``, ``b`` [beats, lanes], the others [beats].
-    spec : DotSpec
-        Datapath.
-    """
-    a_ints, b_ints = spec.a_ints, spec.b_ints
-    count = len(beats["last"])
-    accumulator = block_sum = a_sum = position = 0
-    for beat in range(count):
-        a = [a_ints[int(code)] for code in beats["a"][beat]]
-        b = [b_ints[int(code)] for code in beats["b"][beat]]
-        block_sum += sum(x * y for x, y in zip(a, b, strict=True))
-        a_sum += sum(a)
-        position += 1
-        last = bool(beats["last"][beat])
-        assert last == (beat == count - 1)
-        if position == spec.block_beats or (spec.block_beats == 0 and last):
-            total = block_sum - (int(beats["b_zero"][beat]) * a_sum if spec.zero_bits else 0)
-            exponent = -spec.frac_bits
-            for field, name in (("a_scale", spec.a_scale), ("b_scale", spec.b_scale)):
-                parts = scale_parts(int(beats[field][beat]), name) if name else (1, 0)
-                if parts is None:
-                    accumulator, parts = rounding.NAN, (0, 0)
-                total, exponent = total * parts[0], exponent + parts[1]
-            accumulator = rounding.fused_add(accumulator, total, exponent)
-            block_sum = a_sum = position = 0
-    assert position == 0, "the last beat must end a block"
-    for field, there in (("a_out", spec.a_out), ("b_out", spec.b_out)):
-        if there:
-            accumulator = rounding.multiply(accumulator, int(beats[field][-1]))
-    return accumulator
+reference = _reference.reference
 
 
 def dot_beats(a: Encoded, b: Encoded, m: int, n: int, spec: DotSpec) -> dict[str, NDArray[np.integer]]:
     """Return the beats of the dot product of row `m` of A and row `n` of B.
 
-    K is filled up to whole beats with zero codes: the hardware multiplies them, they add nothing. (Blocks are whole
-    already, see `check_operands`.)
+    K is filled up to whole beats and blocks with zero codes under scale codes 0: the hardware multiplies them. (Blocks
+    with scales are whole already, see `check_operands`.)
 
     Returns
     -------
-    dict of arrays: ``a`` uint8 [beats, lanes], ``b`` uint8 [beats, lanes], ``a_scale``, ``b_scale``, ``b_zero``,
-    ``a_out``, ``b_out`` (FP32 bits), ``last`` [beats], those that the unit has.
+    dict of arrays: ``a``, ``b`` uint8 or uint16 [beats, lanes], ``a_scale``, ``b_scale`` ([beats], or [beats, blocks]
+    where a beat has several blocks), ``b_zero``, ``a_out``, ``b_out`` (FP32 bits), ``last`` [beats], those that the
+    unit has.
     """
-    count = beats_per_dot(a.k, spec)
-    fill = count * spec.lanes - a.k
-    beats: dict[str, NDArray[np.integer]] = {
-        "a": np.pad(a.codes[m], (0, fill)).reshape(count, spec.lanes),
-        "b": np.pad(b.codes[n], (0, fill)).reshape(count, spec.lanes),
-    }
+    return paired_beats(a.rows(np.array([m])), b.rows(np.array([n])), spec)
+
+
+def paired_beats(a: Encoded, b: Encoded, spec: DotSpec) -> dict[str, NDArray[np.integer]]:
+    """Return the beats of the dot products of row i of A and row i of B, for every i, one after the other.
+
+    Fields as of `dot_beats`, with the beats of all dot products along the first axis.
+    """
+    rows, count = a.codes.shape[0], beats_per_dot(a.k, spec)
     block = np.arange(count) // (spec.block_beats or count)
+
+    def of_blocks(values: NDArray[np.integer]) -> NDArray[np.integer]:
+        if spec.beat_blocks > 1:
+            return _filled(values, count * spec.beat_blocks).reshape(rows * count, spec.beat_blocks)
+        return values[:, block].reshape(-1)
+
+    beats: dict[str, NDArray[np.integer]] = {
+        "a": _filled(a.codes, count * spec.lanes).reshape(rows * count, spec.lanes),
+        "b": _filled(b.codes, count * spec.lanes).reshape(rows * count, spec.lanes),
+    }
     if spec.a_scale:
-        beats["a_scale"] = a.scales[m][block]
+        beats["a_scale"] = of_blocks(a.scales)
     if spec.b_scale:
-        beats["b_scale"] = b.scales[n][block]
+        beats["b_scale"] = of_blocks(b.scales)
+    if spec.sub_block:
+        for name, side in (("a_shift", a), ("b_shift", b)):
+            each = spec.lanes // spec.sub_block
+            beats[name] = _filled(side.parts["shifts"], count * each).reshape(rows * count, each)
     if spec.zero_bits and b.zeros is not None:
-        beats["b_zero"] = b.zeros[n][block]
+        beats["b_zero"] = of_blocks(b.zeros)
     if spec.a_out:
-        beats["a_out"] = np.full(count, out_scales(a)[m].view(np.uint32))
+        beats["a_out"] = np.repeat(out_scales(a).view(np.uint32), count)
     if spec.b_out:
-        beats["b_out"] = np.full(count, out_scales(b)[n].view(np.uint32))
-    beats["last"] = (np.arange(count) == count - 1).astype(np.uint8)
+        beats["b_out"] = np.repeat(out_scales(b).view(np.uint32), count)
+    beats["last"] = np.tile((np.arange(count) == count - 1).astype(np.uint8), rows)
     return beats
+
+
+def _filled(values: NDArray[np.integer], length: int) -> NDArray[np.integer]:
+    """Return [rows, length] with zero codes behind those given."""
+    return np.pad(values, ((0, 0), (0, length - values.shape[1]))) if values.shape[1] < length else values
 
 
 def beats_per_dot(k: int, spec: DotSpec) -> int:
@@ -233,13 +367,17 @@ def beats_per_dot(k: int, spec: DotSpec) -> int:
 def out_scales(encoded: Encoded) -> NDArray[np.float32]:
     """Return the FP32 scale that multiplies each row's result, float32 [rows].
 
-    It is the tensor scale where the format has one, else the row's own scale (formats with one FP32 scale a row).
+    It is the tensor scale or the row's second-level scale where the format has one, else the row's own scale (formats
+    with one FP32 scale a row).
     """
     rows = encoded.codes.shape[0]
     if encoded.tensor_scale is not None:
         return np.full(rows, encoded.tensor_scale, np.float32)
-    scale = block_format(encoded).scale
-    if scale is not None and scale.name == "float32" and encoded.scales.shape[1] == 1:
+    fmt = block_format(encoded)
+    if fmt.row_scale != "none":
+        with np.errstate(invalid="ignore"):  # signalling NaN
+            return fmt.outer_values(encoded.parts).astype(np.float32)
+    if fmt.scale is not None and fmt.scale.name == "float32" and encoded.scales.shape[1] == 1:
         return np.ascontiguousarray(encoded.scales[:, 0]).view(np.float32)
     raise ValueError(f"format {encoded.format.name} has no scale to apply to a row's result")
 
@@ -261,14 +399,19 @@ def check_operands(a: Encoded, b: Encoded, spec: DotSpec, unit: str) -> None:
         scales = fmt.scale.name if fmt.scale is not None else "none"
         if scale is not None and scales != scale:
             raise ValueError(f"{unit}: operand {side} has scales {scales}, the unit takes {scale}")
-        if scale is not None and fmt.block_size != spec.block_beats * spec.lanes:
+        if scale is not None and fmt.block_size != spec.block:
+            raise ValueError(f"{unit}: operand {side} has blocks of {fmt.block_size}, the unit sums {spec.block}")
+        if scale is None and isinstance(fmt.block_size, int):
             raise ValueError(
-                f"{unit}: operand {side} has blocks of {fmt.block_size}, the unit sums {spec.block_beats * spec.lanes}"
+                f"{unit}: operand {side} ({fmt.name}) has a {scales} scale a block, the unit takes none on that side"
             )
-        if fmt.tensor_scale != "none" and not (spec.a_out if side == "A" else spec.b_out):
-            raise ValueError(f"{unit}: operand {side} ({fmt.name}) has a tensor scale, the unit has no output scale")
-    if spec.block_beats and a.k % (spec.block_beats * spec.lanes):
-        raise ValueError(f"{unit}: K = {a.k} is no multiple of the block of {spec.block_beats * spec.lanes}; pad it")
+        for kind, level in (("tensor", fmt.tensor_scale), ("row", fmt.row_scale)):
+            if level != "none" and not (spec.a_out if side == "A" else spec.b_out):
+                raise ValueError(
+                    f"{unit}: operand {side} ({fmt.name}) has a {kind} scale, the unit has no output scale"
+                )
+    if (spec.a_scale or spec.b_scale) and a.k % spec.block:
+        raise ValueError(f"{unit}: K = {a.k} is no multiple of the block of {spec.block}; pad it")
     if a.k != b.k:
         raise ValueError(f"{unit}: K differs: A has {a.k}, B has {b.k}")
     if (b.zeros is not None) != (spec.zero_bits > 0) or a.zeros is not None:
@@ -281,9 +424,10 @@ def gemm(a: Encoded, b: Encoded, spec: DotSpec, unit: str) -> NDArray[np.float32
 
     Exactness
     ---------
-    Block sums are formed in float32, where they are exact: integers below 2**24, checked. The accumulation is the
-    processor's fused multiply-add, one rounding, whenever the product of the two block scales is exact in float32;
-    else float64 with rounding to odd, then one rounding.
+    Without blocks, sums are integers. With the default accumulator, finite elements and block sums below 2**24, those
+    are formed in float32 and the accumulation is the processor's fused multiply-add, one rounding, whenever the product
+    of the two block scales is exact in float32; else float64 with rounding to odd, then one rounding. For all others
+    see `_accumulate_kernels`: float64, in which each raw result is exact or rounded to odd.
 
     Raises
     ------
@@ -293,22 +437,31 @@ def gemm(a: Encoded, b: Encoded, spec: DotSpec, unit: str) -> NDArray[np.float32
     check_operands(a, b, spec, unit)
     from hwsim.pe import _kernels as kernels
 
-    block = spec.block_beats * spec.lanes or a.k
     out = np.empty((a.codes.shape[0], b.codes.shape[0]), np.float32)
-    a_table, b_table = np.array(spec.a_ints, np.float32), np.array(spec.b_ints, np.float32)
-    a_out = out_scales(a) if spec.a_out else np.ones(out.shape[0], np.float32)
-    b_out = out_scales(b) if spec.b_out else np.ones(out.shape[1], np.float32)
-    if spec.a_scale is None and spec.b_scale is None and spec.zero_bits == 0 and spec.block_beats == 0:
+    a_out, b_out = _result_scales(a, b, spec)
+    if not _is_plain(spec):
+        operands = _operands(a, b, spec)
+        if _takes_tiles(spec):
+            _tiles(operands, spec, a_out, b_out, out)
+        else:
+            _dots(operands, spec, False, a_out, b_out, out)
+        return out
+    block = spec.block or a.k
+    whole = spec.block_beats == 0 and spec.a_scale is None and spec.b_scale is None and spec.zero_bits == 0
+    kind: Any = np.float64 if whole and spec.max_product > MAX_FLOAT32_PRODUCT else np.float32
+    a_table, b_table = np.array(spec.a_ints, kind), np.array(spec.b_ints, kind)
+    if whole:
         kernels.integer_gemm(a_table[a.codes], b.codes, b_table, spec.max_product, a_out, b_out, out)
         return out
     if block * spec.max_product >= 1 << 24:
         raise ValueError(f"{unit}: a block of {block} can sum beyond 2**24, where float32 sums are no longer exact")
+    length = _stored_k(a.k, spec)
     kernels.block_gemm(
-        a_table[a.codes],
-        b.codes,
+        a_table[_filled(a.codes, length)],
+        _filled(b.codes, length),
         b_table,
-        _scale_values(a, spec.a_scale, a.k // block) * 2.0**-spec.frac_bits,
-        _scale_values(b, spec.b_scale, a.k // block),
+        _scale_values(a, spec.a_scale, length // block) * 2.0**-spec.frac_bits,
+        _scale_values(b, spec.b_scale, length // block),
         b.zeros,
         block,
         a_out,
@@ -318,11 +471,180 @@ def gemm(a: Encoded, b: Encoded, spec: DotSpec, unit: str) -> NDArray[np.float32
     return out
 
 
+def dots(a: Encoded, b: Encoded, spec: DotSpec, unit: str) -> NDArray[np.unsignedinteger]:
+    """Return the float32 bits of the dot products of row i of A and row i of B, uint32 [rows].
+
+    With ``spec.flags``, uint64 [rows]: the flags lie from bit 32; then each dot product is `reference` itself.
+
+    Exactness
+    ---------
+    The bits that `reference` gives. With the default accumulator, finite elements and narrow sums, block sums are
+    64-bit integers; their product with both block scales is exact in float64 (block sums below 2**24 wherever there are
+    scales, as `gemm` demands) and is added with one rounding. For all others see `_accumulate_kernels`.
+
+    Raises
+    ------
+    ValueError
+        When the operands do not match the unit or each other.
+    """
+    check_operands(a, b, spec, unit)
+    if a.codes.shape[0] != b.codes.shape[0]:
+        raise ValueError(f"{unit}: rows are taken in pairs; A has {a.codes.shape[0]}, B has {b.codes.shape[0]}")
+    rows = a.codes.shape[0]
+    if spec.flags:
+        return np.array([reference(dot_beats(a, b, i, i, spec), spec) for i in range(rows)], np.uint64)
+    from hwsim.pe import _kernels as kernels
+
+    a_out, b_out = _result_scales(a, b, spec)
+    out = np.empty(rows, np.float32)
+    if not _is_plain(spec):
+        _dots(_operands(a, b, spec), spec, True, a_out, b_out, out[:, None])
+        return out.view(np.uint32)
+    block = spec.block or a.k
+    scaled = spec.a_scale is not None or spec.b_scale is not None or spec.zero_bits > 0
+    if scaled and block * spec.max_product >= 1 << 24:
+        raise ValueError(f"{unit}: a block of {block} can sum beyond 2**24, where float32 sums are no longer exact")
+    length = _stored_k(a.k, spec)
+    kernels.paired_dots(
+        _filled(a.codes, length),
+        _filled(b.codes, length),
+        np.array(spec.a_ints, np.int32),
+        np.array(spec.b_ints, np.int32),
+        _scale_values(a, spec.a_scale, length // block) * 2.0**-spec.frac_bits,
+        _scale_values(b, spec.b_scale, length // block),
+        b.zeros if b.zeros is not None else np.zeros((1, 1), np.uint8),
+        b.zeros is not None,
+        block,
+        a_out,
+        b_out,
+        out,
+    )
+    return out.view(np.uint32)
+
+
+@dataclass(frozen=True)
+class _Operands:
+    """Operands as `_accumulate_kernels` take them, filled up to whole beats; sides in the order a, b."""
+
+    codes: tuple[NDArray[np.uint16], NDArray[np.uint16]]
+    tables: tuple[NDArray[np.float64], NDArray[np.float64]]
+    exponents: tuple[NDArray[np.int32], NDArray[np.int32]]
+    scales: tuple[NDArray[np.float64], NDArray[np.float64]]
+    scale_exponents: tuple[NDArray[np.int32], NDArray[np.int32]]
+
+
+def _operands(a: Encoded, b: Encoded, spec: DotSpec) -> _Operands:
+    from hwsim.pe._accumulate_kernels import NO_EXPONENT
+
+    length = _stored_k(a.k, spec)
+    sides = ((a, spec.a_element, spec.a_scale), (b, spec.b_element, spec.b_scale))
+    return _Operands(
+        *zip(
+            *(
+                (
+                    np.ascontiguousarray(_filled(operand.codes, length), np.uint16),
+                    _elements.value_table(name),
+                    _without_zeros(name, NO_EXPONENT),
+                    _scale_values(operand, scale, length // spec.block),
+                    _scale_exponents(operand, scale, length // spec.block, NO_EXPONENT),
+                )
+                for operand, name, scale in sides
+            ),
+            strict=True,
+        )
+    )
+
+
+def _without_zeros(name: str, mark: int) -> NDArray[np.int32]:
+    """Return the exponent of every code; that of zeros is the mark."""
+    return np.where(_elements.value_table(name) == 0, np.int32(mark), _elements.exponent_table(name))
+
+
+def _scale_exponents(operand: Encoded, scale: str | None, blocks: int, mark: int) -> NDArray[np.int32]:
+    if scale is None:
+        return np.zeros((operand.codes.shape[0], blocks), np.int32)
+    return _without_zeros(scale, mark)[_filled(operand.scales, blocks)]
+
+
+def _result_scales(a: Encoded, b: Encoded, spec: DotSpec) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return what multiplies each row's and each column's result; ones where the unit has no output scale."""
+    a_out = out_scales(a) if spec.a_out else np.ones(a.codes.shape[0], np.float32)
+    b_out = out_scales(b) if spec.b_out else np.ones(b.codes.shape[0], np.float32)
+    return a_out, b_out
+
+
+def _is_plain(spec: DotSpec) -> bool:
+    """Tell whether the kernels for integers under the default accumulator serve: finite elements, narrow block sums."""
+    if spec.zero_bits or not spec.block_beats:
+        return True
+    finite = not (_elements.has_specials(spec.a_element) or _elements.has_specials(spec.b_element))
+    return finite and spec.accumulator == Accumulator() and spec.block * spec.max_product < 1 << 24
+
+
+def _scaled_bits(spec: DotSpec) -> int:
+    """Return the bits of a block sum's magnitude times its scales."""
+    scales = _elements.significand_bits(spec.a_scale) + _elements.significand_bits(spec.b_scale)
+    return spec.block_sum_bits - 1 + scales
+
+
+def _takes_tiles(spec: DotSpec) -> bool:
+    rule = spec.accumulator
+    if rule.kind == "exact":
+        return _scaled_bits(spec) <= FLOAT64_BITS
+    return rule.kind == "aligned" and rule.by_product and spec.block % rule.group == 0
+
+
+def _rule(spec: DotSpec) -> tuple[int, int, float, int, bool]:
+    """Return the accumulator's format and rounding as the kernels take them."""
+    from hwsim.pe._accumulate_kernels import MODES
+
+    rule, fmt = spec.accumulator, spec.accumulator.spec
+    lowest = 1 - fmt.bias - fmt.man_bits
+    return fmt.man_bits + 1, lowest, fmt.max_value, MODES[rule.rounding], rule.overflow == "infinite"
+
+
+def _dots(
+    operands: _Operands, spec: DotSpec, paired: bool, a_out: NDArray[np.float32], b_out: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:  # fmt: skip
+    """Fill `out` one output at a time, with any accumulator."""
+    from hwsim.pe import _accumulate_kernels as kernels
+
+    rule = spec.accumulator
+    kind = {"exact": kernels.EXACT, "aligned": kernels.ALIGNED, "sequential": kernels.SEQUENTIAL}[rule.kind]
+    group = rule.group or (1 if rule.kind == "sequential" else spec.block)
+    kernels.dots(
+        kind, rule.by_product, *operands.codes, *operands.tables, *operands.exponents, *operands.scales,
+        *operands.scale_exponents, spec.block, group, rule.fraction_bits, rule.addend == "inside",
+        rule.promote_every * spec.block, _rule(spec), paired, a_out, b_out, out,
+    )  # fmt: skip
+
+
+def _tiles(
+    operands: _Operands, spec: DotSpec, a_out: NDArray[np.float32], b_out: NDArray[np.float32], out: NDArray[np.float32]
+) -> None:
+    """Fill `out` a tile at a time: exact sums that float64 holds, and aligned groups within a block."""
+    from hwsim.pe import _accumulate_kernels as kernels
+
+    rule, codes = spec.accumulator, operands.codes[0]
+    kernels.tiles(
+        rule.kind == "aligned", operands.tables[0][codes], operands.exponents[0][codes], operands.codes[1],
+        operands.tables[1], operands.exponents[1], *operands.scales, *operands.scale_exponents, spec.block,
+        rule.group or spec.block, rule.fraction_bits, rule.addend == "inside", rule.promote_every * spec.block,
+        _rule(spec), a_out, b_out, kernels.band(*out.shape), out,
+    )  # fmt: skip
+
+
+def _stored_k(k: int, spec: DotSpec) -> int:
+    """Return K filled up to whole beats and blocks; as it is where the dot product is one block."""
+    return beats_per_dot(k, spec) * spec.lanes if spec.block_beats else k
+
+
 def _scale_values(operand: Encoded, scale: str | None, blocks: int) -> NDArray[np.float64]:
     """Block scales as float64 [rows, blocks], NaN for codes that are not finite; ones when the unit takes none."""
     if scale is None:
         return np.ones((operand.codes.shape[0], blocks))
-    return block_format(operand).scale_values(operand.scales)
+    return block_format(operand).scale_values(_filled(operand.scales, blocks))
 
 
 def cycles(m: int, n: int, k: int, spec: DotSpec) -> int:
@@ -331,8 +653,8 @@ def cycles(m: int, n: int, k: int, spec: DotSpec) -> int:
 
 
 def block_count(k: int, spec: DotSpec) -> int:
-    """Return the number of FP32 accumulations of a dot product."""
-    return beats_per_dot(k, spec) // spec.block_beats if spec.block_beats else 1
+    """Return the number of blocks of a dot product, without those that only fill a beat."""
+    return -(-k // spec.block) if spec.block else 1
 
 
 def has_power_of_two(scale: str | None) -> bool:
@@ -343,4 +665,14 @@ def has_power_of_two(scale: str | None) -> bool:
     return isinstance(spec, FloatSpec) and spec.man_bits == 0
 
 
-__all__ = ["DotSpec", "beats_per_dot", "cycles", "dot_beats", "element_values", "gemm", "reference"]
+__all__ = [
+    "DotSpec",
+    "beats_per_dot",
+    "cycles",
+    "dot_beats",
+    "dots",
+    "element_values",
+    "gemm",
+    "paired_beats",
+    "reference",
+]

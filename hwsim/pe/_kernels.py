@@ -1,6 +1,9 @@
 # mypy: ignore-errors
 # Numba infers the types here; NumPy's stubs do not describe scalars in compiled code.
-"""Numba kernels of `_dot.gemm`: exact block sums in float32 registers, then one fused multiply-add a block."""
+"""Numba kernels of `_dot.gemm` and `_dot.dots`: exact block sums, then one rounding a block.
+
+`block_gemm` sums in float32 registers, `paired_dots` in integers; both leave rounding to the same functions.
+"""
 
 from __future__ import annotations
 
@@ -65,6 +68,21 @@ def add_rounded_once(accumulator: np.float32, addend: float) -> np.float32:
             bits += 1 if (lost > 0.0) == (total > 0.0) else -1
             total = np.int64(bits).view(np.float64)
     return np.float32(total)
+
+
+@njit(cache=True)
+def add_block(accumulator: np.float32, block_sum: float, scale: float) -> np.float32:
+    """Return RNE_float32(accumulator + block_sum * scale) with one rounding; the product is exact in float64."""
+    # a zero addend counts as +0 whatever the sign of the scale
+    return add_rounded_once(accumulator, np.float64(block_sum) * scale + 0.0)
+
+
+@njit(cache=True)
+def scale_result(total: np.float32, a_out: np.float32, b_out: np.float32) -> np.float32:
+    """Return a dot product's result: RNE(RNE(total * a_out) * b_out), every NaN made the canonical one."""
+    y = total * a_out
+    y = y * b_out
+    return y if y == y else np.float32(np.nan)
 
 
 @njit(cache=True)
@@ -142,9 +160,7 @@ def _accumulate(
         else:
             a_scale, row_scales = a_scales[m + i, index], scales[index]
             for n in range(TILE):
-                addend = np.float64(row[n]) * (a_scale * row_scales[n])
-                # a zero addend counts as +0 whatever the sign of the scale
-                total[n] = add_rounded_once(total[n], addend + 0.0)
+                total[n] = add_block(total[n], row[n], a_scale * row_scales[n])
 
 
 @njit(cache=True, parallel=True)
@@ -191,14 +207,43 @@ def _block_gemm(
                 _accumulate(sums, m, index, a_scales, scales, scales32, fused, result, m - start)
         for m in range(start, min(end, out.shape[0])):
             for n in range(min(TILE, n_count - first)):
-                y = result[m - start, n] * a_out[m]
-                y = y * b_out[first + n]
-                out[m, first + n] = y if y == y else np.float32(np.nan)
+                out[m, first + n] = scale_result(result[m - start, n], a_out[m], b_out[first + n])
+
+
+@njit(cache=True)
+def paired_dots(
+    a_codes: NDArray[np.integer],
+    b_codes: NDArray[np.integer],
+    a_table: NDArray[np.int32],
+    b_table: NDArray[np.int32],
+    a_scales: NDArray[np.float64],
+    b_scales: NDArray[np.float64],
+    b_zeros: NDArray[np.uint8],
+    has_zeros: bool,
+    block: int,
+    a_out: NDArray[np.float32],
+    b_out: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    """Fill `out` [rows] with the dot products of row i of A and row i of B; see `_dot.dots`."""
+    for i in range(out.shape[0]):
+        total = np.float32(0)
+        for index in range(a_scales.shape[1]):
+            block_sum = np.int64(0)
+            a_sum = np.int64(0)
+            for k in range(index * block, (index + 1) * block):
+                x = np.int64(a_table[a_codes[i, k]])
+                block_sum += x * b_table[b_codes[i, k]]
+                a_sum += x
+            if has_zeros:
+                block_sum -= np.int64(b_zeros[i, index]) * a_sum
+            total = add_block(total, np.float64(block_sum), a_scales[i, index] * b_scales[i, index])
+        out[i] = scale_result(total, a_out[i], b_out[i])
 
 
 def block_gemm(
     a: NDArray[np.float32],
-    b_codes: NDArray[np.uint8],
+    b_codes: NDArray[np.integer],
     b_table: NDArray[np.float32],
     a_scales: NDArray[np.float64],
     b_scales: NDArray[np.float64],
@@ -262,10 +307,11 @@ def integer_gemm(
     """Fill `out` [M, N] with exact integer dot products, rounded once to float32, then scaled by row and by column.
 
     The matrix units of the machine sum integers in float32, exact below 2**24: K is cut so that no sum can reach it,
-    and the pieces are added as integers.
+    and the pieces are added as integers. Wide integers come as float64, exact below 2**53, which no sum may reach.
     """
     k = a.shape[1]
-    chunk = (_EXACT_FLOAT32 - 1) // max_product
+    chunk = ((_EXACT_FLOAT32 if a.dtype == np.float32 else 1 << 53) - 1) // max_product
+    assert chunk > 0, max_product
     total_dtype = np.int32 if k * max_product < 1 << 31 else np.int64
     width = 4096
     for first in range(0, b_codes.shape[0], width):

@@ -1,10 +1,10 @@
 """`int_mac`: integer multiply-accumulate with an exact group sum, scaled into FP32 inside the unit.
 
-INT8 activations (one FP32 scale a row) meet INT8 or INT4 weights. The sum of a group of up to 2**31 / 2**14 products
-fits 32 bits. With `block` 0 the group is the whole dot product (its sum is as wide as `MAX_BEATS` beats need):
-the sum is exact, is rounded once to FP32, and then takes the scale of its row and of its column. With FP16 group scales
-each group's sum enters the FP32 accumulator as ``acc = RNE(acc + S * scale)``, zero points applied to the sum
-(``S - zero * sum(a)``), and the result takes the scale of its activation row.
+Signed activations (one FP32 scale a row) meet weights, both of 2 to 16 bits. The sum of a group of up to 2**31 / 2**14
+products of INT8 fits 32 bits. With `block` 0 the group is the whole dot product (its sum is as wide as `MAX_BEATS`
+beats need): the sum is exact, is rounded once to FP32, and then takes the scale of its row and of its column. With FP16
+group scales each group's sum enters the FP32 accumulator as ``acc = RNE(acc + S * scale)``, zero points applied to the
+sum (``S - zero * sum(a)``), and the result takes the scale of its activation row.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.formats import BlockSpec, Encoded
+from hwsim.formats import BlockSpec, Encoded, element
 from hwsim.pe import _dot
 
 NAME = "int_mac"
+ELEMENTS = tuple(f"int{bits}" for bits in range(2, 17))
+MAX_SUM_BITS = 54
+"""Widest sum, sign included: float64 holds it exactly."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +31,16 @@ class Params:
 
     Parameters
     ----------
-    weight : {"int8", "int4", "uint4"}
-        Weight element; ``uint4`` goes with `zero_point`.
+    weight : str
+        Weight element, ``int2`` to ``int16`` or ``uint4``; the latter goes with `zero_point`.
     lanes : int
         Products a cycle.
     block : int
         Weights that share a group scale; 0: no group scale, the whole dot product is one exact integer sum.
     zero_point : bool
         Whether groups have a zero point of the weight's width.
+    activation : str
+        Activation element, ``int2`` to ``int16``.
 
     Raises
     ------
@@ -47,10 +52,13 @@ class Params:
     lanes: int = 32
     block: int = 0
     zero_point: bool = False
+    activation: str = "int8"
 
     def __post_init__(self) -> None:
-        if self.weight not in ("int8", "int4", "uint4"):
-            raise ValueError(f"{NAME}: weight must be int8, int4 or uint4, not {self.weight!r}")
+        if self.weight not in (*ELEMENTS, "uint4"):
+            raise ValueError(f"{NAME}: weight must be int2 to int16 or uint4, not {self.weight!r}")
+        if self.activation not in ELEMENTS:
+            raise ValueError(f"{NAME}: activation must be int2 to int16, not {self.activation!r}")
         if self.zero_point != (self.weight == "uint4"):
             raise ValueError(
                 f"{NAME}: zero_point goes with weight uint4, not zero_point={self.zero_point} {self.weight}"
@@ -61,14 +69,27 @@ class Params:
             raise ValueError(f"{NAME}: lanes must be a positive integer, not {self.lanes!r}")
         if self.block < 0 or self.block % self.lanes:
             raise ValueError(f"{NAME}: block must be 0 or a multiple of lanes = {self.lanes}, not {self.block}")
-        if self.datapath.block_sum_bits > 32 and self.block:
-            raise ValueError(f"{NAME}: the sum of a block of {self.block} does not fit 32 bits; take a shorter block")
+        bits, allowed = self.datapath.block_sum_bits, MAX_SUM_BITS if self._wide else 32
+        if bits > allowed and self.block:
+            raise ValueError(
+                f"{NAME}: the sum of a block of {self.block} does not fit {allowed} bits (it takes {bits}); take a "
+                "shorter block"
+            )
+        if bits > MAX_SUM_BITS:
+            raise ValueError(
+                f"{NAME}: the sum of {_dot.MAX_BEATS} beats takes {bits} bits, allowed are {MAX_SUM_BITS}; take fewer "
+                f"lanes than {self.lanes}"
+            )
+
+    @property
+    def _wide(self) -> bool:
+        return max(element(self.weight).bits, element(self.activation).bits) > 8
 
     @cached_property
     def datapath(self) -> _dot.DotSpec:
         """The shared datapath with these widths."""
         return _dot.DotSpec(
-            a_element="int8",
+            a_element=self.activation,
             b_element=self.weight,
             lanes=self.lanes,
             block_beats=self.block // self.lanes,
@@ -81,13 +102,22 @@ class Params:
 
 def params_for(weight: BlockSpec, activation: BlockSpec, lanes: int | None = None) -> Params | None:
     """Return the Params with which this unit takes such operands, or None when it cannot."""
-    if activation.name != "int8" or weight.element.name not in ("int8", "int4", "uint4") or weight.scale is None:
+    by_row = activation.scale is not None and activation.scale.name == "float32" and activation.block_size is None
+    if not by_row or activation.zero_point != "none" or activation.element.name not in ELEMENTS:
         return None
+    if weight.element.name not in (*ELEMENTS, "uint4") or weight.scale is None:
+        return None
+    taken = activation.element.name
     if weight.block_size is None:
-        return Params(weight.element.name, lanes or Params.lanes) if weight.scale.name == "float32" else None
+        if weight.scale.name != "float32" or weight.zero_point != "none":
+            return None
+        return Params(weight.element.name, lanes or Params.lanes, activation=taken)
     if weight.scale.name != "float16" or not isinstance(weight.block_size, int) or weight.row_scale != "none":
         return None
-    return Params(weight.element.name, lanes or Params.lanes, weight.block_size, weight.zero_point != "none")
+    zeros = weight.zero_point != "none"
+    if zeros != (weight.element.name == "uint4"):
+        return None
+    return Params(weight.element.name, lanes or Params.lanes, weight.block_size, zeros, taken)
 
 
 def reference(beats: Mapping[str, NDArray[np.integer]], params: Params) -> int:
@@ -100,9 +130,19 @@ def gemm(a: Encoded, b: Encoded, params: Params) -> NDArray[np.float32]:
     return _dot.gemm(a, b, params.datapath, NAME)
 
 
+def dots(a: Encoded, b: Encoded, params: Params) -> NDArray[np.uint32]:
+    """Return the float32 bits of the dot products of row i of A and row i of B, each the bits of `reference`."""
+    return _dot.dots(a, b, params.datapath, NAME)
+
+
 def beats(a: Encoded, b: Encoded, m: int, n: int, params: Params) -> dict[str, NDArray[np.integer]]:
     """Return the beats that the unit takes for row `m` of A and row `n` of B."""
     return _dot.dot_beats(a, b, m, n, params.datapath)
+
+
+def paired_beats(a: Encoded, b: Encoded, params: Params) -> dict[str, NDArray[np.integer]]:
+    """Return the beats that the unit takes for row i of A and row i of B, for every i, one after the other."""
+    return _dot.paired_beats(a, b, params.datapath)
 
 
 def cycles(m: int, n: int, k: int, params: Params) -> int:
@@ -114,9 +154,12 @@ def actions(m: int, n: int, k: int, params: Params) -> dict[str, int]:
     """Return counts of the events of a GEMM (K without padding); the names are explained in `hwsim.cost`."""
     spec = params.datapath
     outputs, blocks = m * n, _dot.block_count(k, spec)
+    # multipliers are those of 4, 8 or 16 bits
+    low, high = sorted(next(bits for bits in (4, 8, 16) if bits >= width) for width in (spec.a_bits, spec.b_bits))
+    words = -(-spec.block_sum_bits // 32) if params._wide else 1  # wider additions count as several
     counts = {
-        f"mul_{'int8' if params.weight == 'int8' else 'int4'}_int8": outputs * k,
-        "add_int32": outputs * k,
+        f"mul_int{low}_int{high}": outputs * k,
+        "add_int32": outputs * k * words,
         "add_float32": outputs * blocks,
         "mul_float32": outputs * (int(spec.a_out) + int(spec.b_out)),
     }

@@ -1,15 +1,16 @@
-"""`mx_dot`: block-scaled dot products of FP4 (E2M1) elements with an exact block sum and FP32 accumulation.
+"""`mx_dot`: dot products of small floats and integers under block scales, with any accumulator.
 
-Products of two E2M1 values are quarters of integers, so a block's sum is an exact integer. Both block scales (E8M0 for
-MXFP4, E4M3 for NVFP4) enter with it: ``acc = RNE(acc + S * X_A * X_B)``, one rounding, blocks in ascending K. With
-`out_scale` the result is multiplied by the FP32 tensor scale of A, then by that of B, one rounding each, after the last
-block.
+Both sides may have elements and block scales of their own (W4A8 mixes). By default a block's sum is exact and both
+block scales enter with it: ``acc = RNE(acc + S * X_A * X_B)`` in FP32, one rounding, blocks in ascending K; other
+orders of summation, alignments, formats and roundings are those of `hwsim.pe.accumulator`. With an output scale on a
+side the result is multiplied by that side's FP32 scale (of the tensor or of the row) after the last block, A's before
+B's, one rounding to nearest each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -17,10 +18,17 @@ from numpy.typing import NDArray
 
 from hwsim.formats import BlockSpec, Encoded
 from hwsim.pe import _dot
+from hwsim.pe.accumulator import Accumulator, from_fields
 
 NAME = "mx_dot"
-_ELEMENTS = ("float4_e2m1fn",)
-_SCALES = ("float8_e8m0fnu", "float8_e4m3fn")
+ELEMENTS = (
+    "float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn", "float8_e4m3fn", "float8_e5m2", "int8", "mxint8_element", "int6",
+    "int4", "float16", "bfloat16",
+)  # fmt: skip
+SCALES = ("float8_e8m0fnu", "float8_e4m3fn", "ufloat8_e5m3fn", "uint8")
+NO_SCALE = "none"
+MIN_BLOCK, MAX_BLOCK = 8, 128
+MAX_LANES = 64
 
 
 @dataclass(frozen=True)
@@ -29,21 +37,33 @@ class Params:
 
     Parameters
     ----------
-    element : {"float4_e2m1fn"}
-        Element of both sides.
-    scale : {"float8_e8m0fnu", "float8_e4m3fn"}
-        Block scale of both sides.
+    element : str
+        Element of the weights, one of `ELEMENTS`.
+    scale : str
+        Block scale of the weights, one of `SCALES`, or ``none``.
     block : int
-        Elements that share a scale.
+        Elements that share a scale: 8 to 128, a multiple or a divisor of `lanes`. (1 to 7 are taken too, for tests.)
     lanes : int
-        Products a cycle; divides the block.
+        Products a cycle, 1 to 64.
     out_scale : bool
-        Whether the result is multiplied by two FP32 tensor scales.
+        Whether the result is multiplied by an FP32 scale of the weights (tensor or row).
+    a_element, a_scale : str, optional
+        The same of the activations; None: as the weights.
+    a_out_scale : bool, optional
+        The same of the activations; None: as the weights.
+    accumulator : Accumulator
+        How terms are added up; also as a mapping of its fields.
+    flags : bool
+        Whether the result carries the IEEE flags raised in its dot product: bits 32 to 35 hold inexact, underflow,
+        overflow and invalid.
+    stages : int
+        Pipeline stages between multipliers and sum, 0 or 1.
 
     Raises
     ------
     ValueError
-        When a field is not one of these.
+        When a field is not one of these, or fields contradict each other; the message says what is allowed. An exact
+        sum that is too wide says how many bits it takes.
     """
 
     element: str = "float4_e2m1fn"
@@ -51,51 +71,110 @@ class Params:
     block: int = 32
     lanes: int = 32
     out_scale: bool = False
+    a_element: str | None = None
+    a_scale: str | None = None
+    a_out_scale: bool | None = None
+    accumulator: Accumulator = field(default_factory=Accumulator)
+    flags: bool = False
+    stages: int = 0
 
     def __post_init__(self) -> None:
-        if self.element not in _ELEMENTS:
-            raise ValueError(f"{NAME}: element must be one of {', '.join(_ELEMENTS)}, not {self.element!r}")
-        if self.scale not in _SCALES:
-            raise ValueError(f"{NAME}: scale must be one of {', '.join(_SCALES)}, not {self.scale!r}")
-        if not isinstance(self.lanes, int) or self.lanes < 1:
-            raise ValueError(f"{NAME}: lanes must be a positive integer, not {self.lanes!r}")
-        if self.block < 1 or self.block % self.lanes:
-            raise ValueError(f"{NAME}: block must be a multiple of lanes = {self.lanes}, not {self.block}")
-        _ = self.datapath  # checks the bounds of lanes and of beats a block
+        for name in ("element", "a_element"):
+            value = getattr(self, name)
+            if value not in ELEMENTS and not (name == "a_element" and value is None):
+                raise ValueError(f"{NAME}: {name} must be one of {', '.join(ELEMENTS)}, not {value!r}")
+        for name in ("scale", "a_scale"):
+            value = getattr(self, name)
+            if value not in (*SCALES, NO_SCALE) and not (name == "a_scale" and value is None):
+                raise ValueError(f"{NAME}: {name} must be one of {', '.join((*SCALES, NO_SCALE))}, not {value!r}")
+        if not isinstance(self.lanes, int) or not 1 <= self.lanes <= MAX_LANES:
+            raise ValueError(f"{NAME}: lanes must be an integer of 1 to {MAX_LANES}, not {self.lanes!r}")
+        if not isinstance(self.block, int) or not 1 <= self.block <= MAX_BLOCK:
+            raise ValueError(f"{NAME}: block must be an integer of 1 to {MAX_BLOCK}, not {self.block!r}")
+        if self.block % self.lanes and self.lanes % self.block:
+            raise ValueError(f"{NAME}: block must be a multiple of lanes = {self.lanes} or divide it, not {self.block}")
+        object.__setattr__(self, "accumulator", from_fields(self.accumulator))
+        try:
+            _ = self.datapath
+        except ValueError as error:
+            raise ValueError(f"{NAME}: {error}") from None
 
     @cached_property
     def datapath(self) -> _dot.DotSpec:
         """The shared datapath with these widths."""
+        scale, a_scale = (
+            None if name == NO_SCALE else name
+            for name in (self.scale, self.scale if self.a_scale is None else self.a_scale)
+        )
         return _dot.DotSpec(
-            a_element=self.element,
+            a_element=self.element if self.a_element is None else self.a_element,
             b_element=self.element,
             lanes=self.lanes,
-            block_beats=self.block // self.lanes,
-            a_scale=self.scale,
-            b_scale=self.scale,
-            a_out=self.out_scale,
+            block_beats=max(self.block // self.lanes, 1),
+            a_scale=a_scale,
+            b_scale=scale,
+            a_out=self.out_scale if self.a_out_scale is None else self.a_out_scale,
             b_out=self.out_scale,
+            beat_blocks=max(self.lanes // self.block, 1),
+            accumulator=self.accumulator,
+            flags=self.flags,
+            stages=self.stages,
         )
 
 
 def params_for(weight: BlockSpec, activation: BlockSpec, lanes: int | None = None) -> Params | None:
-    """Return the Params with which this unit takes such operands, or None when it cannot."""
-    same = (weight.element, weight.scale, weight.block_size) == (
-        activation.element,
-        activation.scale,
-        activation.block_size,
-    )
-    if not same or weight.scale is None or weight.element.name not in _ELEMENTS or weight.scale.name not in _SCALES:
+    """Return the Params with which this unit takes such operands, or None when it cannot.
+
+    Integers under no block scale are left to `int_mac`.
+    """
+    sides = [_side(operand) for operand in (weight, activation)]
+    if None in sides:
         return None
-    if not isinstance(weight.block_size, int) or weight.row_scale != "none":
+    (element, scale, block, out), (a_element, a_scale, a_block, a_out) = (side for side in sides if side is not None)
+    if block is None and a_block is None:
         return None
+    if block is not None and a_block is not None and block != a_block:
+        return None
+    shared = block or a_block
+    assert shared is not None
+    # fields of the other side stay None where it is the same, so that equal units have equal Params
     return Params(
-        weight.element.name,
-        weight.scale.name,
-        weight.block_size,
-        lanes or weight.block_size,
-        weight.tensor_scale != "none",
+        element,
+        scale,
+        shared,
+        lanes or min(shared, MAX_LANES),
+        out,
+        None if a_element == element else a_element,
+        None if a_scale == scale else a_scale,
+        None if a_out == out else a_out,
     )
+
+
+def _side(spec: BlockSpec) -> tuple[str, str, int | None, bool] | None:
+    """Return element, block scale, block (None without block scale) and whether there is an output scale, or None."""
+    if spec.element.name not in ELEMENTS or spec.zero_point != "none":
+        return None
+    second = spec.tensor_scale != "none" or spec.row_scale != "none"
+    if spec.block_size is None:
+        by_row = spec.scale is not None and spec.scale.name == "float32"
+        if spec.scale is not None and not by_row:
+            return None
+        return spec.element.name, NO_SCALE, None, by_row
+    if spec.scale is None or spec.scale.name not in SCALES or not isinstance(spec.block_size, int):
+        return None
+    if not MIN_BLOCK <= spec.block_size <= MAX_BLOCK:
+        return None
+    return spec.element.name, spec.scale.name, spec.block_size, second
+
+
+_SHORT = {
+    "float4_e2m1fn": "e2m1", "float6_e2m3fn": "e2m3", "float6_e3m2fn": "e3m2", "float8_e4m3fn": "e4m3",
+    "float8_e5m2": "e5m2", "int8": "int8", "mxint8_element": "int8", "int6": "int6", "int4": "int4",
+    "float16": "float16", "bfloat16": "bfloat16", "float8_e8m0fnu": "e8m0", "ufloat8_e5m3fn": "ue5m3", "uint8": "uint8",
+}  # fmt: skip
+"""Elements and scales in names of actions."""
+_ORDER = ("int4", "int6", "int8", "e2m1", "e2m3", "e3m2", "e4m3", "e5m2", "float16", "bfloat16")
+"""Order in which the two elements of a product are named."""
 
 
 def reference(beats: Mapping[str, NDArray[np.integer]], params: Params) -> int:
@@ -108,9 +187,19 @@ def gemm(a: Encoded, b: Encoded, params: Params) -> NDArray[np.float32]:
     return _dot.gemm(a, b, params.datapath, NAME)
 
 
+def dots(a: Encoded, b: Encoded, params: Params) -> NDArray[np.uint32]:
+    """Return the float32 bits of the dot products of row i of A and row i of B, each the bits of `reference`."""
+    return _dot.dots(a, b, params.datapath, NAME)
+
+
 def beats(a: Encoded, b: Encoded, m: int, n: int, params: Params) -> dict[str, NDArray[np.integer]]:
     """Return the beats that the unit takes for row `m` of A and row `n` of B."""
     return _dot.dot_beats(a, b, m, n, params.datapath)
+
+
+def paired_beats(a: Encoded, b: Encoded, params: Params) -> dict[str, NDArray[np.integer]]:
+    """Return the beats that the unit takes for row i of A and row i of B, for every i, one after the other."""
+    return _dot.paired_beats(a, b, params.datapath)
 
 
 def cycles(m: int, n: int, k: int, params: Params) -> int:
@@ -120,13 +209,32 @@ def cycles(m: int, n: int, k: int, params: Params) -> int:
 
 def actions(m: int, n: int, k: int, params: Params) -> dict[str, int]:
     """Return counts of the events of a GEMM (K without padding); the names are explained in `hwsim.cost`."""
-    spec = params.datapath
+    spec, rule = params.datapath, params.accumulator
     outputs, blocks = m * n, _dot.block_count(k, spec)
-    scale = "e8m0" if _dot.has_power_of_two(params.scale) else "e4m3"
-    return {
-        "mul_e2m1_e2m1": outputs * k,
-        "add_int32": outputs * k,
-        f"mul_block_scale_{scale}": outputs * blocks,
-        "add_float32": outputs * blocks,
-        "mul_float32": outputs * (int(spec.a_out) + int(spec.b_out)),
-    }
+    elements = sorted((_SHORT[spec.a_element], _SHORT[spec.b_element]), key=_ORDER.index)
+    steps = {"exact": blocks, "sequential": k, "aligned": -(-k // rule.group) if rule.group else 0}[rule.kind]
+    counts = {f"mul_{elements[0]}_{elements[1]}": outputs * k}
+    words = -(-spec.block_sum_bits // 32)  # wider additions count as several
+    if rule.kind == "exact":
+        counts["add_int32"] = outputs * k * words
+    elif rule.kind == "aligned":
+        # a comparison of exponents, a shift and an addition a term, the addend's included where it is aligned
+        terms = k if rule.by_product else blocks
+        counts["align_term"] = outputs * (terms + (steps if rule.addend == "inside" else 0))
+        if not rule.by_product:
+            counts["add_int32"] = outputs * k * words
+    names = sorted((_SHORT[name] if name else "", side) for side, name in (("a", spec.a_scale), ("b", spec.b_scale)))
+    kinds = [name for name, _ in names if name]
+    if kinds:
+        scale = (
+            kinds[0]
+            if len(kinds) == 2 and kinds[0] == kinds[1]
+            else "_".join(kinds if len(kinds) == 2 else [*kinds, "one"])
+        )
+        counts[f"mul_block_scale_{scale}"] = outputs * blocks
+    counts[f"add_{rule.format}"] = outputs * steps
+    if rule.promote_every:
+        promotions = -(-blocks // rule.promote_every)
+        counts["add_float32"] = counts.get("add_float32", 0) + outputs * promotions
+    counts["mul_float32"] = outputs * (int(spec.a_out) + int(spec.b_out))
+    return counts

@@ -8,7 +8,7 @@ from amaranth.lib import data
 from hwsim.pe._dot import DotSpec
 
 LANE_FIELDS = ("a", "b")
-"""Fields with one code for each lane; all others have one value a beat."""
+"""Fields with one code for each lane; all others have one value a beat, or one for each block of a beat."""
 
 
 def beat_layout(spec: DotSpec) -> data.StructLayout:
@@ -32,7 +32,7 @@ def side_layout(spec: DotSpec, side: str) -> data.StructLayout:
 def _layout(spec: DotSpec, names: list[str]) -> data.StructLayout:
     return data.StructLayout(
         {
-            name: data.ArrayLayout(unsigned(bits), count) if name in LANE_FIELDS else unsigned(bits)
+            name: data.ArrayLayout(unsigned(bits), count) if name in LANE_FIELDS or count > 1 else unsigned(bits)
             for name, bits, count in spec.layout()
             if name in names
         }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from amaranth.hdl import Elaboratable, Module
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.pe._dot import DotSpec
+from hwsim.pe.rounding import FLAG_BITS
 from rtl.lib.beat import beat_layout
 from rtl.lib.block_dot import BlockDot
 
@@ -24,7 +25,8 @@ class ElasticDot(wiring.Component):
     i : In(stream.Signature(beat_layout(spec)))
         Beats; ``last`` marks the last one of a dot product.
     o : Out(stream.Signature(32))
-        FP32 bits, one transfer a dot product.
+        FP32 bits, one transfer a dot product; with ``spec.flags`` a struct of those, ``y``, and the IEEE ``flags``
+        raised, 4 bits above them.
 
     Hardware
     --------
@@ -36,7 +38,8 @@ class ElasticDot(wiring.Component):
 
     def __init__(self, spec: DotSpec) -> None:
         self.spec = spec
-        super().__init__({"i": In(stream.Signature(beat_layout(spec))), "o": Out(stream.Signature(32))})
+        result = data.StructLayout({"y": 32, "flags": FLAG_BITS}) if spec.flags else 32
+        super().__init__({"i": In(stream.Signature(beat_layout(spec))), "o": Out(stream.Signature(result))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -47,6 +50,9 @@ class ElasticDot(wiring.Component):
             core.beat.eq(self.i.payload),
             self.i.ready.eq(core.en),
             self.o.valid.eq(core.out_valid),
-            self.o.payload.eq(core.y),
         ]
+        if self.spec.flags:
+            m.d.comb += [self.o.payload.y.eq(core.y), self.o.payload.flags.eq(core.flags)]
+        else:
+            m.d.comb += self.o.payload.eq(core.y)
         return m

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
+
+from rtl.lib.select import select
 
 
 def decode_element(m: Module, code: Value, integers: Sequence[int], name: str) -> Value:
@@ -24,8 +26,8 @@ def decode_element(m: Module, code: Value, integers: Sequence[int], name: str) -
     Returns
     -------
     Value
-        Just wide enough for the table. Plain binary and two's complement cost no logic; other tables become a case
-        statement.
+        Just wide enough for the table. Plain binary and two's complement cost no logic, sign and magnitude a negation;
+        other tables become a tree of multiplexers.
 
     Raises
     ------
@@ -39,9 +41,9 @@ def decode_element(m: Module, code: Value, integers: Sequence[int], name: str) -
         return code.as_unsigned()
     if tuple(integers) == (*range(half), *range(-half, 0)):
         return code.as_signed()
+    if tuple(integers) == (*range(half), *range(0, -half, -1)):
+        magnitude = code[:-1].as_unsigned()
+        return Mux(code[-1], -magnitude, magnitude)
     decoded = Signal(range(min(integers), max(integers) + 1), name=name)
-    with m.Switch(code):
-        for index, integer in enumerate(integers):
-            with m.Case(index):
-                m.d.comb += decoded.eq(integer)
+    m.d.comb += decoded.eq(select([Const(integer, decoded.shape()) for integer in integers], code))
     return decoded

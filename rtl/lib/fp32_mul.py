@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Elaboratable, Module, Signal
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.lib.fp32 import CANONICAL_NAN, MAX_EXPONENT, MAX_EXPONENT_FIELD, MIN_EXPONENT, PRECISION, Fp32Fields
-from rtl.lib.fp32_round import Fp32Round
+from hwsim.pe.rounding import FLAG_BITS, FLOAT32
+from rtl.lib import float_fields
+from rtl.lib.float_fields import FloatFields
+from rtl.lib.float_round import FloatRound
 
 
 class Fp32Mul(wiring.Component):
@@ -18,6 +20,8 @@ class Fp32Mul(wiring.Component):
     x, y : In(32)
     result : Out(32)
         FP32 bits of ``x * y``. NaN in, or infinity times zero: the canonical NaN.
+    flags : Out(4)
+        Inexact, underflow, overflow, invalid, least significant first.
 
     Exactness
     ---------
@@ -29,16 +33,17 @@ class Fp32Mul(wiring.Component):
     """
 
     def __init__(self) -> None:
-        super().__init__({"x": In(32), "y": In(32), "result": Out(32)})
+        super().__init__({"x": In(32), "y": In(32), "result": Out(32), "flags": Out(FLAG_BITS)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        x = Fp32Fields(m, self.x, "x")
-        y = Fp32Fields(m, self.y, "y")
+        x = FloatFields(m, self.x, FLOAT32, "x")
+        y = FloatFields(m, self.y, FLOAT32, "y")
 
         # product: both top bits weigh 2^exponent, so the product's top bit weighs one power more than their sum
-        m.submodules.round = rounded = Fp32Round(
-            2 * PRECISION, min_exponent=2 * MIN_EXPONENT + 1, max_exponent=2 * (MAX_EXPONENT + 1) + 1
+        lowest, highest = float_fields.min_exponent(FLOAT32), float_fields.max_exponent(FLOAT32)
+        m.submodules.round = rounded = FloatRound(
+            FLOAT32, 2 * (FLOAT32.man_bits + 1), min_exponent=2 * lowest + 1, max_exponent=2 * (highest + 1) + 1
         )
         sign = Signal()
         m.d.comb += [
@@ -49,11 +54,13 @@ class Fp32Mul(wiring.Component):
         ]
 
         # special cases
+        nan = x.is_nan | y.is_nan
         infinite = x.is_inf | y.is_inf
-        with m.If(x.is_nan | y.is_nan | (infinite & (x.is_zero | y.is_zero))):
-            m.d.comb += self.result.eq(CANONICAL_NAN)
-        with m.Elif(infinite):
-            m.d.comb += self.result.eq((sign << 31) | (MAX_EXPONENT_FIELD << (PRECISION - 1)))
-        with m.Else():
-            m.d.comb += self.result.eq(rounded.result)
+        invalid = ~nan & infinite & (x.is_zero | y.is_zero)
+        infinity = Cat(Const(float_fields.inf_word(FLOAT32), 31), sign)
+        word = Mux(nan | invalid, Const(float_fields.nan_word(FLOAT32), 32), infinity)
+        m.d.comb += [
+            self.result.eq(Mux(nan | infinite, word, rounded.result)),
+            self.flags.eq(Mux(nan | infinite, Cat(Const(0, FLAG_BITS - 1), invalid), rounded.flags)),
+        ]
         return m

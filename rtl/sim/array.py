@@ -165,9 +165,11 @@ def _idle(spec: DotSpec, side: str, k_beats: int) -> Beats:
     """Return the operands of an unused row or column: zeros, with scales of one."""
     beats = {}
     for name, field in side_layout(spec, side):
-        if isinstance(field.shape, data.ArrayLayout):
+        if isinstance(field.shape, data.ArrayLayout) and name == side:
             integers = spec.a_ints if side == "a" else spec.b_ints
             beats[name] = np.full((k_beats, field.shape.length), integers.index(0))
+        elif isinstance(field.shape, data.ArrayLayout):
+            beats[name] = np.full((k_beats, field.shape.length), _one(spec, name))
         else:
             beats[name] = np.full(k_beats, _one(spec, name))
     return beats
@@ -182,8 +184,7 @@ def _one(spec: DotSpec, name: str) -> int:
     scale = spec.a_scale if name == "a_scale" else spec.b_scale
     assert scale is not None
     facts = element(scale)
-    assert isinstance(facts, FloatSpec)
-    return facts.bias << facts.man_bits
+    return facts.bias << facts.man_bits if isinstance(facts, FloatSpec) else 1
 
 
 def _judge(

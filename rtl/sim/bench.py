@@ -14,11 +14,9 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
-from rtl.sim.job import JOB_VARIABLE, Pass, Record, Willing, read_job, write_records
+from rtl.sim.job import IDLE_CYCLES, JOB_VARIABLE, Pass, Record, Willing, read_job, write_records
 
 _PERIOD_STEPS = 10
-_IDLE_CYCLES = 8
-"""Cycles to watch after the last result, for results that should not be."""
 
 
 @cocotb.test()
@@ -82,7 +80,7 @@ async def _run(dut: Any, plan: Pass, willing: Willing, beats: list[int]) -> Reco
         if offered and accepts:
             position, offered = position + 1, False
         idle = idle + 1 if outputs >= plan.outputs and position == plan.end else 0
-        if idle > _IDLE_CYCLES and cycle > (plan.reset_cycle or 0):
+        if idle > IDLE_CYCLES and cycle > (plan.reset_cycle or 0):
             break
     width = -(-len(o_payload) // 8)
     packed = b"".join(word.to_bytes(width, "little") for word in payloads)

@@ -15,6 +15,8 @@ JOB_VARIABLE = "HWSIM_BENCH_JOB"
 """Environment variable that names the folder."""
 RESET, I_VALID, I_READY, O_VALID, O_READY = 1, 2, 4, 8, 16
 """Bits of a trace entry: the reset and both handshakes as they stood in a cycle."""
+IDLE_CYCLES = 8
+"""Cycles to watch after the last result, for results that should not be."""
 _JOB, _ARRAYS, _RECORD = "job.json", "job.npz", "record.npz"
 
 

@@ -62,9 +62,11 @@ class Verdict:
 class _Walk:
     """Walk through a record with the model at its side."""
 
-    def __init__(self, plan: Pass, ends: Sequence[int], expected: Sequence[int], latency: int) -> None:
-        self.plan, self.ends, self.expected = plan, ends, expected
-        self.pipe, self.last_beats = StallPipe(latency), set(ends)
+    def __init__(
+        self, plan: Pass, ends: Sequence[int], expected: Sequence[int], latency: int, results: int = 1
+    ) -> None:
+        self.plan, self.ends, self.expected, self.results = plan, ends, expected, results
+        self.pipe, self.last_beats = StallPipe(latency, results), set(ends)
         self.position, self.vector = plan.first, 0
         self.vectors = self.mismatches = self.cycle_mismatches = 0
         self.span: tuple[int, int] | None = None
@@ -83,7 +85,7 @@ class _Walk:
         if entry & RESET:
             self.pipe.reset()
             self.position = self.plan.resume
-            self.vector = bisect_left(self.ends, self.position)
+            self.vector = bisect_left(self.ends, self.position) * self.results
 
     def check_handshake(self, cycle: int, entry: int) -> None:
         """Compare i.ready and o.valid with the model's, stepped with the recorded i.valid and o.ready."""
@@ -110,24 +112,28 @@ class _Walk:
         self.first = self.first or mismatch
 
 
-def judge(record: Record, plan: Pass, ends: Sequence[int], expected: Sequence[int], latency: int) -> Verdict:
+def judge(
+    record: Record, plan: Pass, ends: Sequence[int], expected: Sequence[int], latency: int, results: int = 1
+) -> Verdict:
     """Compare one pass with the model stepped with its recorded trace.
 
     Parameters
     ----------
     record, plan : Record, Pass
-        What happened and what was asked for: a pass from the first beat to the end of some dot product.
+        What happened and what was asked for: a pass from the first beat to the end of some transaction.
     ends : sequence of int
-        Number of the last beat of each dot product, ascending.
+        Number of the last beat of each transaction (dot product), ascending.
     expected : sequence of int
-        FP32 bits of each dot product.
+        Bits of each result, `results` a transaction (the FP32 bits of each dot product).
     latency : int
         Of the unit, in cycles.
+    results : int
+        Results of a transaction.
     """
     count = bisect_left(ends, plan.end)
-    expected = expected[:count]
-    walk = _Walk(plan, ends[:count], expected, latency)
-    payloads = iter(record.payloads.copy().view("<u4")[:, 0].tolist())
+    expected = expected[: count * results]
+    walk = _Walk(plan, ends[:count], expected, latency, results)
+    payloads = (int.from_bytes(row.tobytes(), "little") for row in record.payloads)
     trace = record.trace.tolist()
     for cycle, entry in enumerate(trace):
         walk.step(cycle, entry, next(payloads) if entry & O_VALID else None)

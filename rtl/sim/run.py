@@ -15,8 +15,8 @@ from hwsim.pe.timing import unstalled_cycles
 from rtl.pe import component
 from rtl.sim.job import ALWAYS, Pass, Willing
 from rtl.sim.judge import Verdict, judge
-from rtl.sim.payload import pack_beats
-from rtl.sim.simulators import find_simulator
+from rtl.sim.payload import join_beats, pack_beats
+from rtl.sim.simulators import BULK, find_simulator
 from rtl.sim.stalls import draw_stalls, patience_cycles
 from rtl.sim.testbench import Testbench
 from rtl.sim.verilog import cache_folder, write_verilog
@@ -51,6 +51,8 @@ class CosimResult:
         Where hardware and model first part, in words.
     waveform : Path or None
         Waveform of the failing pass, up to shortly after the first mismatch.
+    replay : Path or None
+        The smallest case that still shows the first mismatch, for :func:`rtl.sim.bulk_case.replay`; of engine ``bulk``.
     """
 
     vectors: int
@@ -63,6 +65,7 @@ class CosimResult:
     run_s: float
     first_mismatch: str | None
     waveform: Path | None
+    replay: Path | None = None
 
     @property
     def ok(self) -> bool:
@@ -89,11 +92,11 @@ def cosim(
         A unit of :mod:`rtl.pe`.
     params : Params of that unit
     dots : sequence of mappings
-        Beats of each dot product, as the unit's ``beats`` gives them.
-    expected_bits : uint32 [dot products]
-        FP32 bits of the results, from the model.
+        Beats of each dot product (transaction, for units that stream vectors), as the unit's ``beats`` gives them.
+    expected_bits : uint32 [dot products], or sequence of int
+        FP32 bits of the results, from the model; for units that stream vectors the payloads of all results.
     engine : str
-        ``icarus``, ``verilator``, or ``auto`` for the first that is usable.
+        ``icarus``, ``verilator``, ``auto`` for the first of these that is usable, or ``bulk``, the compiled unit.
     seed : int
         Of the stall patterns; the same seed gives the same run.
     stalls : bool
@@ -113,10 +116,17 @@ def cosim(
     --------
     In every cycle the handshake must equal that of :class:`hwsim.pe.timing.StallPipe` stepped with the recorded trace.
     """
-    if len(dots) == 0 or len(dots) != len(expected_bits):
+    results = params.datapath.results
+    if len(dots) == 0 or len(dots) * results != len(expected_bits):
         raise ValueError(
-            f"needs at least one dot product and a result for each, not {len(dots)} and {len(expected_bits)}"
+            f"needs at least one dot product and {'a result' if results == 1 else f'{results} results'} for each, "
+            f"not {len(dots)} and {len(expected_bits)}"
         )
+    if engine == BULK:
+        from rtl.sim.bulk_cosim import BulkCosim
+
+        bulk = BulkCosim(unit_name, params, seed=seed, stalls=stalls, waveform_dir=waveform_dir)
+        return bulk.check(join_beats(dots), expected_bits)
     simulator = find_simulator(engine)
     unit = component(unit_name)(params)
     testbench = Testbench(simulator, write_verilog(unit), pack_beats(dots, unit.i.payload.shape()))
@@ -124,14 +134,16 @@ def cosim(
     ends = (np.cumsum(lengths) - 1).tolist()
     expected = [int(bits) for bits in expected_bits]
     latency = params.datapath.latency
-    passes = plan_passes(ends, seed, stalls=stalls)
+    passes = plan_passes(ends, seed, stalls=stalls, results=results, restarts=params.datapath.restarts)
     start = time.perf_counter()
     records = testbench.simulate(passes)
     run_s = time.perf_counter() - start
-    verdicts = [judge(record, plan, ends, expected, latency) for record, (plan, _) in zip(records, passes, strict=True)]
+    verdicts = [
+        judge(record, plan, ends, expected, latency, results) for record, (plan, _) in zip(records, passes, strict=True)
+    ]
     target = (waveform_dir or cache_folder("waveforms")) / f"{unit_name}-seed{seed}"
     first_mismatch, waveform = _report(testbench, passes, verdicts, target)
-    late = verdicts[0].cycles != unstalled_cycles(lengths, latency)
+    late = verdicts[0].cycles != unstalled_cycles(lengths, latency, results)
     return CosimResult(
         vectors=sum(verdict.vectors for verdict in verdicts),
         mismatches=sum(verdict.mismatches for verdict in verdicts),
@@ -146,31 +158,37 @@ def cosim(
     )
 
 
-def plan_passes(ends: Sequence[int], seed: int, *, stalls: bool) -> list[tuple[Pass, Willing]]:
+def plan_passes(
+    ends: Sequence[int], seed: int | Sequence[int], *, stalls: bool, results: int = 1, restarts: bool = False
+) -> list[tuple[Pass, Willing]]:
     """Return the passes over a stream of dot products, in the order of `PASS_NAMES`.
 
     Parameters
     ----------
     ends : sequence of int
         Number of the last beat of each dot product.
-    seed : int
+    seed : int or sequence of int
         Of the stall patterns and the reset.
     stalls : bool
         Whether there is more than the unstalled pass.
+    results : int
+        Results of a dot product (transaction).
+    restarts : bool
+        Whether a reset also brings back a state that lives longer than a transaction: then the stream starts over.
     """
     beats = ends[-1] + 1
-    whole = Pass(first=0, end=beats, outputs=len(ends), max_cycles=patience_cycles(beats))
+    whole = Pass(first=0, end=beats, outputs=len(ends) * results, max_cycles=patience_cycles(beats))
     if not stalls:
         return [(whole, ALWAYS)]
     generator = np.random.default_rng(seed)
     # after the reset the stream goes on with any dot product, so that a partial sum left behind would show
     count = int(np.searchsorted(ends, min(_RESET_BEATS, beats) - 1)) + 1
     beats = ends[count - 1] + 1
-    resume = int(generator.integers(count))
+    resume = 0 if restarts else int(generator.integers(count))
     reset = Pass(
         first=0,
         end=beats,
-        outputs=count - resume,
+        outputs=(count - resume) * results,
         max_cycles=patience_cycles(2 * beats),
         reset_cycle=int(generator.integers(2, beats + 8)),
         resume=ends[resume - 1] + 1 if resume else 0,

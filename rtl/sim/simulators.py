@@ -22,6 +22,9 @@ from cocotb_tools.runner import Runner, get_runner
 from rtl.sim.verilog import TOP, cache_folder
 
 ENGINES = ("icarus", "verilator")
+"""Verilog simulators, in the order in which ``auto`` tries them."""
+BULK = "bulk"
+"""The engine that compiles a unit to machine code (:mod:`rtl.sim.bulk`); no Verilog simulator."""
 _MIN_VERSION = {"icarus": (11, 0), "verilator": (5, 36)}
 _HINT = {
     "icarus": "install Icarus Verilog 11 or newer (Debian: apt-get install iverilog)",
@@ -76,7 +79,7 @@ def find_simulator(engine: str) -> Simulator:
     if engine == "auto":
         return _first_usable()
     if engine not in ENGINES:
-        raise ValueError(f"unknown engine {engine!r}; known: auto, {', '.join(ENGINES)}")
+        raise ValueError(f"unknown engine {engine!r}; known: auto, {', '.join(ENGINES)}, and {BULK} for units")
     found = "none was found"
     for version, environment in {"icarus": _icarus, "verilator": _verilator}[engine]():
         if version >= _MIN_VERSION[engine]:
@@ -175,7 +178,14 @@ def build(simulator: Simulator, verilog: Path, *, waves: bool) -> Path:
 
 
 def run(
-    simulator: Simulator, built: Path, folder: Path, *, module: str, variables: Mapping[str, str], waves: bool
+    simulator: Simulator,
+    built: Path,
+    folder: Path,
+    *,
+    module: str,
+    variables: Mapping[str, str],
+    waves: bool,
+    vcd: bool = False,
 ) -> Path | None:
     """Run a cocotb module on a built design, in ``folder``; return the waveform's path if ``waves``.
 
@@ -189,6 +199,8 @@ def run(
         Python module with the cocotb test.
     variables : mapping
         Environment variables for it.
+    vcd : bool
+        The waveform is a VCD in every simulator (else an FST in Icarus).
 
     Raises
     ------
@@ -198,6 +210,8 @@ def run(
     log = folder / "run.log"
     waveform = folder / {"icarus": f"{TOP}.fst", "verilator": "dump.vcd"}[simulator.engine]
     with _runner(simulator) as runner:
+        if vcd and simulator.engine == "icarus":
+            os.environ["SIM_CMD_SUFFIX"] = "-vcd"  # after the runner's own choice, so that it counts
         # the build notes its own folder as the place for waveforms; only the plus-argument overrides that
         plusargs = [f"+dumpfile_path={waveform}"] if waves and simulator.engine == "icarus" else []
         _guard(

@@ -101,15 +101,19 @@ def test_every_command_takes_the_common_options(capsys: pytest.CaptureFixture[st
         (["eval", "--model", "smollm2"], "Missing option '--format'"),
         (["eval", "--model", "smollm2", "--format", "fp5"], "unknown format 'fp5'; nearest: "),
         (["eval", "--model", "smollm2", "--format", "int8", "--pe", "mx_dot"], "units that do: int_mac"),
-        (["eval", "--model", "smollm2", "--format", "int8", "--pe", "nope"], "unknown unit 'nope'; known: int_mac"),
+        (["eval", "--model", "smollm2", "--format", "int8", "--pe", "nope"], "unknown unit 'nope'; known: "),
         (["eval", "--model", "smollm2", "--format", "int8", "--method", "magic"], "unknown method 'magic'; known: rtn"),
         (["quantize", "--model", "no_such", "--format", "int8", "--out", "x.safetensors"], "smollm2"),
         (["quantize", "--model", "smollm2", "--format", "int8", "--out", "nowhere/x.safetensors"], "does not exist"),
-        (["cosim", "--pe", "nope"], "unknown unit 'nope'; known: int_mac, mx_dot"),
+        (["cosim", "--pe", "nope"], "unknown unit 'nope'; known: "),
         (["cosim", "--pe", "mx_dot", "--vectors", "0"], "--vectors"),
         (["cosim", "--pe", "mx_dot", "--vectors", "1000000000000"], "--vectors"),
         (["quantize", "--model", "smollm2", "--format", "int8", "--out", "."], "is a folder"),
         (["simulate", ".", "--machine", "mxfp4_os"], "is a folder"),
+        (["cosim", "--pe", "mx_dot", "--vectors", "10000001"], "at most 10,000,000); take --engine bulk"),
+        (["cosim"], "either a unit with '--pe' or a case with '--replay'"),
+        (["cosim", "--replay", "nowhere.json"], "nowhere.json"),
+        (["cosim", "--replay", "."], "Is a directory: '.'"),
         (["cosim", "--pe", "mx_dot", "--engine", "modelsim"], "auto, icarus, verilator"),
         (["cosim", "--pe", "mx_dot", "--bundle", "nowhere.safetensors"], "nowhere.safetensors: no such bundle"),
         (["simulate", "nowhere.safetensors", "--machine", "mxfp4_os"], "nowhere.safetensors: no such bundle"),
@@ -292,6 +296,68 @@ def test_cosim_mismatch_exits_with_one_and_leaves_a_waveform(
     row = json.loads(out)["rows"][0]
     assert row["mismatches"] >= 1 and row["cycle_mismatches"] == 0
     assert Path(row["waveform"]).stat().st_size > 0
+
+
+@pytest.mark.rtl
+def test_bulk_engine_counts_and_times_its_vectors(capsys: pytest.CaptureFixture[str], bundle_file: Path) -> None:
+    command = ("cosim", "--pe", "vs_dot", "--engine", "bulk", "--vectors", "20000")
+    rows = document(capsys, *command)["rows"]
+    assert [row["name"] for row in rows] == ["int4_g16_vsq", "int8_g16_vsq"]
+    for row in rows:
+        assert (row["vectors"], row["mismatches"], row["cycle_mismatches"]) == (20000, 0, 0)
+        assert row["comparisons"] > 40000 and row["vectors_per_s"] > 0 and row["replay"] is None
+    assert {**rows[0], "vectors_per_s": 0} == {**document(capsys, *command)["rows"][0], "vectors_per_s": 0}
+    on_layers = ("cosim", "--pe", "mx_dot", "--engine", "bulk", "--vectors", "20000", "--bundle", str(bundle_file))
+    (row,) = document(capsys, *on_layers)["rows"]
+    assert (row["vectors"], row["mismatches"], row["operands"], row["layers"]) == (20000, 0, "layers", 15)
+
+
+@pytest.mark.rtl
+@pytest.mark.parametrize("engine", ["bulk", "icarus"])
+def test_units_that_stream_vectors_draw_their_own(
+    capsys: pytest.CaptureFixture[str], engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hwsim import pe
+
+    names = [name for name in pe.names() if not hasattr(pe.unit(name), "params_for")][:1]
+    for name in names:
+        one = dict([next(iter(pe.unit(name).configurations().items()))])  # each is compiled
+        monkeypatch.setattr(pe.unit(name), "configurations", lambda one=one: one)
+        rows = document(capsys, "cosim", "--pe", name, "--engine", engine, "--vectors", "30")["rows"]
+        assert [row["name"] for row in rows] == list(pe.unit(name).configurations())
+        assert all((row["vectors"], row["mismatches"], row["cycle_mismatches"]) == (30, 0, 0) for row in rows)
+        code, _, err = run(capsys, "cosim", "--pe", name, "--bundle", "x.safetensors")
+        assert code == 2 and "takes no operands from a bundle" in err
+
+
+@pytest.mark.rtl
+def test_bulk_mismatch_leaves_a_case_that_runs_again(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hwsim.pe import mx_dot
+
+    honest = mx_dot.dots
+
+    def planted(*arguments: Any) -> Any:
+        bits = honest(*arguments)
+        bits[0] ^= 1
+        return bits
+
+    monkeypatch.setattr(mx_dot, "dots", planted)
+    code, out, _ = run(
+        capsys, "cosim", "--pe", "mx_dot", "--engine", "bulk", "--vectors", "300", "--waves", str(tmp_path), "--json",
+        "--quiet",
+    )  # fmt: skip
+    assert code == 1
+    row = json.loads(out)["rows"][0]
+    assert row["mismatches"] >= 2 and row["cycle_mismatches"] == 0
+    assert "smallest case" in row["first_mismatch"] and Path(row["waveform"]).stat().st_size > 0
+    for engine in ("bulk", "icarus"):
+        code, out, _ = run(capsys, "cosim", "--replay", row["replay"], "--engine", engine, "--json", "--quiet")
+        assert code == 1
+        again = json.loads(out)["rows"][0]
+        assert (again["vectors"], again["mismatches"], again["engine"]) == (1, 1, engine)
+    assert run(capsys, "cosim", "--replay", row["replay"])[0] == 1  # as a table
 
 
 def test_interrupt_has_its_usual_exit_code(network_folder: Path) -> None:

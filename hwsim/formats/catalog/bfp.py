@@ -21,6 +21,7 @@ def bfp(name: str, magnitude_bits: int, box: int, source: str, generator: str = 
         scale=FLOAT8_E8M0FNU,
         block_size=box,
         scale_rule="floor",
+        activation=name,
         source=source,
         generator=generator,
     )

@@ -151,6 +151,10 @@ def _ints() -> tuple[IntSpec, ...]:
     return narrow + full + plain
 
 
+WIDE_INTS = tuple(
+    IntSpec(f"int{bits}", bits, f"{_TWOS}, at {bits} bits", witnesses=("apytypes",)) for bits in range(9, 17)
+)
+"""Operands of wide integer multipliers."""
 WIDTHS = range(2, 9)
 INTS = _ints()
 INT8, INT4, UINT4, UINT8 = (

@@ -1,6 +1,6 @@
 """Integer formats with a floating-point scale a row or a group."""
 
-from hwsim.formats.catalog.elements import FLOAT16, FLOAT32, INT8, INTS, UINT8
+from hwsim.formats.catalog.elements import FLOAT16, FLOAT32, INT8, INTS, UINT8, WIDE_INTS
 from hwsim.formats.families.block import BlockSpec
 
 _ELEMENTS = {spec.name: spec for spec in INTS}
@@ -55,6 +55,17 @@ INT8_ROW = BlockSpec(
     source="symmetric per-channel/per-token INT8: scale amax/127, codes clamped to +-127 (PyTorch, TensorRT practice)",
     witnesses=("torch",),
 )
+INT16_ROW = BlockSpec(
+    name="int16",
+    element=WIDE_INTS[-1],
+    scale=FLOAT32,
+    scale_rule="amax",
+    activation="int16",
+    source="symmetric per-channel/per-token INT16: scale amax/32767, codes clamped to +-32767 "
+    "(TFLite 16x8 activations)",
+    witnesses=("torch",),
+    generator="int_wide",
+)
 INT8_FULL_ROW = BlockSpec(
     name="int8_full",
     element=_ELEMENTS["int8_full"],
@@ -84,6 +95,7 @@ TWO_LEVEL = tuple(
         scale_rule="amax",
         row_scale="float16",
         scale_cap=255.0,
+        activation=f"int{bits}_g{group}_vsq" if group == 16 else None,
         source="VS-Quant (S. Dai et al., MLSys 2021, arXiv 2102.04503), two-level: UINT8 a vector, FP16 a channel",
         generator="int_vsq",
     )

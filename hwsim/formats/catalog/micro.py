@@ -30,6 +30,7 @@ def micro(name: str, magnitude_bits: int) -> MicroExponentSpec:
         name=name,
         element=next(element for element in MAGNITUDES if element.man_bits == magnitude_bits - 1),
         scale=FLOAT8_E8M0FNU,
+        activation=name,
         source=_PAPER.format(magnitude_bits),
         # Quark has no data type MX4, but its function takes the width
         witnesses=("AMD Quark",),

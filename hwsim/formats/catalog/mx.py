@@ -64,14 +64,18 @@ def mx(name: str, element: ElementSpec, activation: str | None = None) -> tuple[
     return (base, *others, zeros)
 
 
-MXFP8_E4M3 = mx("mxfp8_e4m3", FLOAT8_E4M3FN)
-MXFP8_E5M2 = mx("mxfp8_e5m2", FLOAT8_E5M2)
-MXFP6_E2M3 = mx("mxfp6_e2m3", FLOAT6_E2M3FN)
-MXFP6_E3M2 = mx("mxfp6_e3m2", FLOAT6_E3M2FN)
+MXFP8_E4M3 = mx("mxfp8_e4m3", FLOAT8_E4M3FN, "mxfp8_e4m3")
+MXFP8_E5M2 = mx("mxfp8_e5m2", FLOAT8_E5M2, "mxfp8_e5m2")
+MXFP6_E2M3 = mx("mxfp6_e2m3", FLOAT6_E2M3FN, "mxfp6_e2m3")
+MXFP6_E3M2 = mx("mxfp6_e3m2", FLOAT6_E3M2FN, "mxfp6_e3m2")
 MXFP4 = mx("mxfp4", FLOAT4_E2M1FN, "mxfp4")
-MXINT8 = mx("mxint8", MXINT8_ELEMENT)
+MXINT8 = mx("mxint8", MXINT8_ELEMENT, "mxint8")
 MXINT8_FULL = replace(
-    MXINT8[0], name="mxint8_full", element=MXINT8_FULL_ELEMENT, source=f"{_OCP}; 80h emitted (gfloat, TOSA)"
+    MXINT8[0],
+    name="mxint8_full",
+    element=MXINT8_FULL_ELEMENT,
+    activation=None,
+    source=f"{_OCP}; 80h emitted (gfloat, TOSA)",
 )
 MXINT4 = (
     BlockSpec(
@@ -80,6 +84,7 @@ MXINT4 = (
         scale=FLOAT8_E8M0FNU,
         block_size=32,
         scale_rule="away_ceil",
+        activation="mxint4",
         source="INT-vs-FP (manageryzy/INT_vs_FP quant/quant_func.py): X=2**ceil(log2(amax/7)), "
         "q=clamp(round(x/X),-7,7)",
         generator="mxint4",
@@ -98,6 +103,7 @@ MXFP8_TILES = replace(
     MXFP8_E4M3[0],
     name="mxfp8_e4m3_32x32",
     block_size=(32, 32),
+    activation=None,
     source=f"{_OCP}, the block taken as a tile of 32 x 32, so that a matrix and its transpose share their codes",
     witnesses=(),
     generator="mxfp8_tiles",

@@ -45,7 +45,7 @@ NVINT4 = replace(
     NVFP4,
     name="nvint4",
     element=INT4,
-    activation=None,
+    activation="nvint4",
     source="NVINT4 (INT-vs-FP, arXiv 2510.25602): as NVFP4 with integer codes within +-7, g=amax_T/(448*7)",
 )
 

@@ -413,8 +413,8 @@ def _objections(spec: BlockSpec) -> list[tuple[bool, str]]:
             f"scale_cap {spec.scale_cap} must be positive and within the scale format",
         ),
         (
-            scale is not None and element.bits > 8,
-            f"an element code is one byte, {element.name} has {element.bits} bits",
+            scale is not None and element.bits > 8 and not (isinstance(element, IntSpec) and spec.zero_point == "none"),
+            f"an element code is one byte, but for integers without zero point; {element.name} has {element.bits} bits",
         ),
         (
             scale is not None and isinstance(element, FloatSpec) and not element.subnormals,
@@ -500,6 +500,7 @@ def kernel_element(spec: BlockSpec, kernels: Any) -> Any:
             "nan_signed": int(element.signed and element.special in ("ieee", "fn")),
         }  # fmt: skip
     elif isinstance(element, IntSpec):
+        fast &= element.bits <= 8  # the vector loops divide in float32
         fields |= {
             "kind": kernels.INT, "signed": int(element.signed), "low": element.qmin, "high": element.qmax,
             "frac_bits": element.frac_bits,

@@ -61,6 +61,8 @@ class MicroExponentSpec(Format):
         NaN and Inf in the input raise. Exponent code FF, which no encoder emits, decodes to NaN.
     nibble_order : {"low_first", "high_first"}
         Order in which two 4-bit codes lie in a byte.
+    activation : str, optional
+        Name of the format in which the matching unit takes its activations; None while no unit takes the format.
 
     Raises
     ------
@@ -87,6 +89,7 @@ class MicroExponentSpec(Format):
     zero_block: Literal["code_00"] = "code_00"
     nan_policy: Literal["error"] = "error"
     nibble_order: Literal["low_first", "high_first"] = "low_first"
+    activation: str | None = None
 
     checks_finite = True
 

@@ -37,8 +37,14 @@ def captured() -> tuple[LoadedModel, Mapping[str, torch.Tensor]]:
     return loaded, capture_inputs(loaded, names, windows, rows=16, seed=0)
 
 
+QUICK = ("int8", "int4_g128", "int4_g128_asym", "mxfp4", "nvfp4", "mxfp8_e4m3")
+"""Formats whose units are simulated in the default run."""
+
+
 @pytest.mark.rtl
-@pytest.mark.parametrize("fmt", pe.formats())
+@pytest.mark.parametrize(
+    "fmt", [pytest.param(fmt, marks=() if fmt in QUICK else pytest.mark.slow) for fmt in pe.formats()]
+)
 def test_rtl_equals_model_on_real_layers(
     captured: tuple[LoadedModel, Mapping[str, torch.Tensor]], fmt: str, tmp_path: Path
 ) -> None:

@@ -331,7 +331,10 @@ def test_integers_round_and_saturate_in_every_mode(name: str, mode: str) -> None
     spec = IntSpec("int8f6", 8, "test", frac_bits=6) if name == "mxint8 element" else element(name)
     assert isinstance(spec, IntSpec)
     unit = oracle.power(-spec.frac_bits)
-    grid = np.arange(4 * spec.qmin - 9, 4 * spec.qmax + 10, dtype=np.float32) / 4 * float(unit)
+    grid = np.arange(4 * spec.qmin - 9, 4 * spec.qmax + 10, dtype=np.float32)
+    # of wide integers those around zero and around both ends
+    near = np.minimum(abs(grid), np.minimum(abs(grid - 4 * spec.qmin), abs(grid - 4 * spec.qmax)))
+    grid = grid[near <= 1 << 9] / 4 * float(unit)
     with np.errstate(under="ignore"):
         x = np.concatenate([grid, np.nextafter(grid, np.float32(-9e9)), np.nextafter(grid, np.float32(9e9))])
     x = np.concatenate([x, np.float32([3e38, -3e38, 1e-45, -1e-45, -0.0, 2.5e6, 1048577.0, -1048577.5])])
@@ -684,7 +687,7 @@ def test_rules_that_an_element_cannot_follow_are_refused(name: str, changes: dic
 
 @pytest.mark.parametrize("name", ["float8_e8m0fnu", "ufloat8_e5m3fn", "uint4"])
 def test_negative_input_of_an_unsigned_element_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"{name} has no sign, but the value at \[0, 1\] is -2"):
+    with pytest.raises(ValueError, match=rf"{name} has no sign, but the value at \[0, 1\] .* is -2"):
         encode(np.float32([1, -2]), bare_element(element(name)))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from hwsim.formats import BlockSpec, ElementSpec, Encoded, get
 from hwsim.pe import formats as pe_formats
 from hwsim.pe import names as unit_names
-from hwsim.pe import unit, unit_for
+from hwsim.pe import takes_family, unit, unit_for
 from tests.hwsim.formats import oracle as formats
 from tests.hwsim.formats.oracle import float32_bits, float32_value
 
@@ -21,12 +21,14 @@ UINT = {8: np.uint8, 16: np.uint16, 32: np.uint32}
 def takes(fmt: str, name: str) -> bool:
     """Tell whether a unit takes a weight format."""
     weights = get(fmt)
-    return unit(name).params_for(weights, get(weights.activation)) is not None
+    found = unit(name)
+    return takes_family(found, weights) and found.params_for(weights, get(weights.activation)) is not None
 
 
 def cases() -> list[tuple[str, str]]:
-    """Return every (format, unit) that go together."""
-    return [(fmt, name) for fmt in pe_formats() for name in unit_names() if takes(fmt, name)]
+    """Return every (block format with a scale, unit) that go together; other units have tests of their own."""
+    scaled = [fmt for fmt in pe_formats() if isinstance(get(fmt), BlockSpec) and get(fmt).scale is not None]
+    return [(fmt, name) for fmt in scaled for name in unit_names() if takes(fmt, name)]
 
 
 def is_nan(bits: int) -> bool:
@@ -58,13 +60,17 @@ def out_scale(operand: Encoded, row: int) -> int | None:
     """Return the FP32 scale that multiplies the result, or None."""
     if operand.tensor_scale is not None:
         return int(np.float32(operand.tensor_scale).view(np.uint32))
+    if "row_scales" in operand.parts:
+        worth = operand.parts["row_scales"][row : row + 1].view(np.float16)
+        return int(worth.astype(np.float32).view(np.uint32)[0])
     return int(operand.scales[row, 0]) if operand.format.scale.name == "float32" else None
 
 
 @cache
 def worths(spec: ElementSpec) -> tuple[tuple[int, ...], int]:
-    """Return every code's worth as an integer, and the common denominator."""
+    """Return every code's worth as an integer, 0 for those that are not finite, and the common denominator."""
     exact = [formats.value(spec, code) for code in range(1 << spec.bits)]
+    exact = [Fraction(0) if isinstance(value, str) else value for value in exact]
     unit_of = max(value.denominator for value in exact)
     return tuple(int(value * unit_of) for value in exact), unit_of
 
@@ -98,7 +104,7 @@ def dot(a: Encoded, b: Encoded, m: int, n: int) -> int:
 def operand(
     spec: BlockSpec, rows: int, k: int, rng: np.random.Generator, scales: list[int] | None = None, second: float = 0.37
 ) -> Encoded:
-    """Return random codes of a format; scale codes are drawn from `scales`, or are ordinary ones."""
+    """Return random codes of finite elements; scale codes are drawn from `scales`, or are ordinary ones."""
     blocks = (rows, k // (spec.block_size or k))
     if scales is not None:
         drawn = rng.choice(scales, blocks)
@@ -111,11 +117,18 @@ def operand(
     top = 1 << spec.element.bits
     return Encoded.of(
         spec,
-        codes=rng.integers(0, top, (rows, k)).astype(np.uint8),
+        codes=finite(spec.element, rng.integers(0, top, (rows, k)).astype(UINT[8 if top <= 256 else 16])),
         scales=drawn.astype(UINT[spec.scale.bits]),
         zeros=rng.integers(0, top, blocks).astype(np.uint8) if spec.zero_point != "none" else None,
         tensor_scale=np.float32(second) if spec.tensor_scale != "none" else None,
+        row_scales=rng.uniform(0.5, 2, rows).astype(np.float16).view(np.uint16) if spec.row_scale != "none" else None,
     )
+
+
+def finite(spec: ElementSpec, codes: np.ndarray) -> np.ndarray:
+    """Return the codes with 0 in the place of those that are not finite."""
+    bad = [isinstance(formats.value(spec, code), str) for code in range(1 << spec.bits)]
+    return np.where(np.array(bad)[codes], 0, codes).astype(codes.dtype)
 
 
 def operands(

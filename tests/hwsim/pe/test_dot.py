@@ -21,7 +21,8 @@ def products(spec: _dot.DotSpec, zero: bool) -> tuple[int, int]:
     weights = set(spec.b_ints)
     if zero and spec.zero_bits:
         weights = {b - z for b in weights for z in range(1 << spec.zero_bits)}
-    every = [a * b for a in set(spec.a_ints) for b in weights]
+    # a product of two ranges is largest and smallest at their ends
+    every = [a * b for a in (min(spec.a_ints), max(spec.a_ints)) for b in (min(weights), max(weights))]
     return min(every), max(every)
 
 
@@ -110,6 +111,26 @@ def test_scales_and_zeros_stay_for_all_beats_of_their_block() -> None:
     beats = found.beats(a, b, 0, 1, params)
     assert beats["b_scale"].tolist() == np.repeat(b.scales[1], 4).tolist()
     assert beats["b_zero"].tolist() == np.repeat(b.zeros[1], 4).tolist()
+
+
+@pytest.mark.parametrize(("fmt", "name"), oracle.cases())
+def test_paired_beats_are_those_of_each_pair(fmt: str, name: str) -> None:
+    a, b = oracle.operands(fmt, 5, 5, 2 * (get(fmt).block_size or 45))
+    found, params = unit(name), oracle.params_of(fmt, name, None)
+    joined = found.paired_beats(a, b, params)
+    starts = [0, *(np.flatnonzero(joined["last"]) + 1)]
+    assert len(starts) == 6
+    for i in range(5):
+        each = found.beats(a, b, i, i, params)
+        assert list(each) == list(joined)
+        for field, values in each.items():
+            np.testing.assert_array_equal(values, joined[field][starts[i] : starts[i + 1]])
+
+
+def test_rows_are_taken_in_pairs() -> None:
+    a, b = oracle.operands("mxfp4", 3, 4, 64)
+    with pytest.raises(ValueError, match="in pairs; A has 3, B has 4"):
+        unit("mx_dot").dots(a, b, unit("mx_dot").Params())
 
 
 def test_dot_products_longer_than_the_sized_sum_are_refused() -> None:

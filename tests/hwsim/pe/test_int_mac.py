@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 
-from hwsim.formats import Encoded, get
+from hwsim.formats import Encoded, element, get
 from hwsim.pe import int_mac, unit_for
 from tests.hwsim.pe import oracle
 
@@ -16,7 +17,7 @@ from tests.hwsim.pe import oracle
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"weight": "int2"}, "weight must be int8, int4 or uint4, not 'int2'"),
+        ({"weight": "uint2"}, "weight must be int2 to int16 or uint4, not 'uint2'"),
         ({"zero_point": True}, "zero_point goes with weight uint4"),
         ({"weight": "uint4", "block": 128}, "zero_point goes with weight uint4"),
         ({"weight": "uint4", "zero_point": True}, "block must not be 0"),
@@ -95,3 +96,61 @@ def test_the_zero_point_is_taken_off_the_whole_group() -> None:
         value = 128 * (a_code - 256 * (a_code > 127)) * (b_code - zero)
         assert found.gemm(a, b, params).tolist() == [[float(value)]]
         assert found.reference(found.beats(a, b, 0, 0, params), params) == int(np.float32(value).view(np.uint32))
+
+
+WIDE = [("int16", "int16"), ("int9", "int2"), ("int8", "int12"), ("int16", "int5"), ("int3", "int8")]
+
+
+def integers(codes: np.ndarray, bits: int) -> list[list[int]]:
+    """Return two's complement codes as Python integers."""
+    return [[int(code) - ((int(code) >> (bits - 1)) << bits) for code in row] for row in codes]
+
+
+@pytest.mark.parametrize(("activation", "weight"), WIDE)
+@pytest.mark.parametrize("k", [1, 33, 700])
+def test_operands_of_2_to_16_bits_sum_exactly(activation: str, weight: str, k: int) -> None:
+    rng, sides = np.random.default_rng(k), []
+    for name, rows in ((activation, 4), (weight, 5)):
+        bits = int(name.removeprefix("int"))
+        codes = rng.integers(0, 1 << bits, (rows, k)).astype(np.uint8 if bits <= 8 else np.uint16)
+        codes[0] = 1 << (bits - 1)  # the most negative one, whose products are the largest
+        scales = np.ones((rows, 1), np.float32).view(np.uint32)
+        sides.append(Encoded.of(get("int8").with_rules(element=element(name)), codes=codes, scales=scales))
+    a, b = sides
+    params = int_mac.Params(weight, 8, activation=activation)
+    assert int_mac.params_for(b.format, a.format, 8) == params
+    bits = int_mac.gemm(a, b, params).view(np.uint32)
+    pairs = int_mac.dots(a, b.rows(np.arange(4)), params)
+    np.testing.assert_array_equal(pairs, bits.diagonal())
+    lines = [integers(side.codes, side.format.element.bits) for side in sides]
+    for m, n in np.ndindex(bits.shape):
+        exact = sum(x * y for x, y in zip(lines[0][m], lines[1][n], strict=True))
+        want = oracle.float32_bits(Fraction(exact))
+        assert int(bits[m, n]) == want == int_mac.reference(int_mac.beats(a, b, m, n, params), params), (m, n)
+
+
+def test_wide_groups_are_exact_too() -> None:
+    weight = get("int4_g128").with_rules(element=element("int16"), block_size=32)
+    activation = get("int16")
+    rng = np.random.default_rng(4)
+    a, b = oracle.operand(activation, 4, 96, rng), oracle.operand(weight, 5, 96, rng)
+    a.codes[0], b.codes[0] = 0x8000, 0x8000
+    params = int_mac.params_for(weight, activation, 8)
+    assert params == int_mac.Params("int16", 8, 32, activation="int16")
+    bits = int_mac.gemm(a, b, params).view(np.uint32)
+    np.testing.assert_array_equal(int_mac.dots(a, b.rows(np.arange(4)), params), bits.diagonal())
+    for m, n in np.ndindex(bits.shape):
+        want = oracle.dot(a, b, m, n)
+        assert int(bits[m, n]) == want == int_mac.reference(int_mac.beats(a, b, m, n, params), params), (m, n)
+
+
+def test_widths_of_wide_sums_and_what_they_cost() -> None:
+    params = int_mac.Params("int16", 32, activation="int16")
+    assert params.datapath.block_sum_bits == 53
+    assert int_mac.actions(1, 1, 64, params)["add_int32"] == 128
+    assert int_mac.actions(1, 1, 64, params)["mul_int16_int16"] == 64
+    assert "mul_int4_int16" in int_mac.actions(1, 1, 64, int_mac.Params("int3", activation="int9"))
+    with pytest.raises(ValueError, match="takes 56 bits, allowed are 54; take fewer lanes than 256"):
+        int_mac.Params("int16", 256, activation="int16")
+    with pytest.raises(ValueError, match="activation must be int2 to int16, not 'int17'"):
+        int_mac.Params(activation="int17")

@@ -82,3 +82,19 @@ def test_unstalled_cycles_are_those_of_the_stepped_pipe(beats: list[int], latenc
 
 def test_unstalled_cycles_by_hand() -> None:
     assert [unstalled_cycles(beats, 4) for beats in ([1], [2], [3, 2], [], [0])] == [5, 6, 9, 0, 0]
+
+
+def test_a_burst_of_results_follows_without_a_gap() -> None:
+    pipe = StallPipe(2, 3)
+    steps = [(True, True, True), *[(False, False, True)] * 5]
+    assert [pipe.step(*step)[1] for step in steps] == [False, False, True, True, True, False]
+    assert unstalled_cycles([3, 3], 2, 3) == 10
+    with pytest.raises(ValueError, match="at least 1 result, not 0"):
+        StallPipe(2, 0)
+
+
+def test_a_stall_holds_the_rest_of_a_burst() -> None:
+    pipe = StallPipe(1, 2)
+    ready = [True, True, False, False, True, True]
+    trace = [pipe.step(cycle == 0, cycle == 0, take) for cycle, take in enumerate(ready)]
+    assert trace == [(True, False), (True, True), (False, True), (False, True), (True, True), (True, False)]

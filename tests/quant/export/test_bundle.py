@@ -29,7 +29,9 @@ def test_a_layer_goes_to_a_file_and_back(tmp_path: Path, fmt: str) -> None:
     want = quantize_activations(inputs.numpy(), layer.weight.format.activation, weight.k_padded)
     assert layer.activation is not None and layer.reference is not None
     np.testing.assert_array_equal(layer.activation.codes, want.codes)
-    np.testing.assert_array_equal(layer.activation.scales, want.scales)
+    assert layer.activation.parts.keys() == want.parts.keys()
+    if "scales" in want.parts:
+        np.testing.assert_array_equal(layer.activation.scales, want.scales)
     exact = inputs.double() @ original.double().T
     bound = (inputs.double().abs() @ original.double().abs().T) * 2.0**-24 * 576
     assert (torch.abs(torch.from_numpy(layer.reference).double() - exact) <= bound).all()

@@ -50,9 +50,10 @@ def test_codes_without_padding_are_those_of_the_encoder(fmt: str) -> None:
     block = get(fmt).block_size or 576
     whole = 576 // block * block
     want = encode(np.ascontiguousarray(WEIGHT[:, :whole]), fmt)
-    if get(fmt).tensor_scale == "none" or whole == 576:
+    if getattr(get(fmt), "tensor_scale", "none") == "none" or whole == 576:
         np.testing.assert_array_equal(quantized.encoded.codes[:, :whole], want.codes)
-        np.testing.assert_array_equal(quantized.encoded.scales[:, : whole // block], want.scales)
+        if "scales" in want.parts:
+            np.testing.assert_array_equal(quantized.encoded.scales[:, : whole // block], want.scales)
 
 
 @pytest.mark.parametrize("fmt", ["int4_g128", "int4_g128_asym"])

@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pytest
 
+from hwsim.pe import rounding
 from rtl.lib.fp32_mul import Fp32Mul
 from tests.rtl import oracle
 from tests.rtl.harness import evaluate
@@ -32,9 +33,12 @@ def operands() -> list[dict[str, int]]:
 @pytest.mark.rtl
 def test_multiply_is_ieee() -> None:
     pairs = operands()
-    found = [result["result"] for result in evaluate(Fp32Mul(), pairs)]
+    results = evaluate(Fp32Mul(), pairs)
+    found = [result["result"] for result in results]
     for pair, result in zip(pairs, found, strict=True):
         assert result == oracle.multiply(**pair), pair
+    for pair, each in list(zip(pairs, results, strict=True))[::3]:
+        assert (each["result"], each["flags"]) == rounding.multiply(**pair), pair
     x, y = (np.array([pair[side] for pair in pairs], np.uint32).view(np.float32) for side in "xy")
     with np.errstate(all="ignore"):
         outside = x * y

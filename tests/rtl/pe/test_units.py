@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from hwsim.pe import names, unit
+from hwsim.pe.accumulator import preset
 from rtl.pe import component, components
+from rtl.sim.bulk_cosim import BulkCosim
 from rtl.sim.run import PASS_NAMES, cosim
+from tests.hwsim.pe import accumulation
 from tests.rtl import oracle
 from tests.rtl.operands import PROFILES, draw_dot
 
@@ -31,7 +34,7 @@ def test_every_model_has_hardware() -> None:
 
 
 def test_an_unknown_unit_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"'nothing'.*int_mac, mx_dot"):
+    with pytest.raises(ValueError, match=r"'nothing'.*int_mac, mx9_dot, mx_dot"):
         component("nothing")
 
 
@@ -54,6 +57,72 @@ def test_unit_equals_model_and_oracle(name: str) -> None:
     assert result.ok, result
     assert result.vectors > 2 * len(dots)  # all of them twice, and a part again after a reset
     assert result.cycles == sum(len(dot["last"]) for dot in dots) + params.datapath.latency
+
+
+ALIGNED = {"kind": "aligned", "scales": "product", "rounding": "rtz"}
+E4M3, E5M2, E8M0, UE5M3 = "float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu", "ufloat8_e5m3fn"
+WIDER = {
+    "e4m3": {"element": E4M3, "block": 8, "lanes": 4},
+    "e5m2 x e3m2": {"element": "float6_e3m2fn", "a_element": E5M2, "block": 8, "lanes": 8, "flags": True},
+    "fp16 x int4, uint8": {"element": "int4", "scale": "uint8", "a_element": "float16", "a_scale": "none", "block": 8,
+                           "lanes": 4, "stages": 1, "flags": True},
+    "two blocks a beat": {"block": 8, "lanes": 16, "a_element": "mxint8_element", "a_scale": UE5M3},
+    "fp16 down": {"element": E4M3, "block": 8, "lanes": 4, "flags": True,
+                  "accumulator": {"format": "float16", "rounding": "rdn"}},
+    "promoted": {"element": E4M3, "block": 8, "lanes": 8, "flags": True, "out_scale": True,
+                 "accumulator": {"format": "float16", "rounding": "rod", "promote_every": 2}},
+    "sequential": {"element": "bfloat16", "block": 8, "lanes": 2, "flags": True,
+                   "accumulator": {"kind": "sequential", "scales": "product", "format": "bfloat16"}},
+    "fp8 tensor core": {"element": E4M3, "scale": "none", "block": 8, "lanes": 8, "flags": True,
+                        "accumulator": {**ALIGNED, "group": 8, "fraction_bits": 13, "kept_bits": 13}},
+    "fp16 tensor core": {"element": "float16", "scale": "none", "block": 8, "lanes": 8, "stages": 1,
+                         "accumulator": {**ALIGNED, "group": 4, "fraction_bits": 24, "overflow": "infinite"}},
+    "mx tensor core": {"element": E5M2, "block": 8, "lanes": 4, "flags": True,
+                       "accumulator": {**ALIGNED, "group": 4, "fraction_bits": 25, "addend": "outside"}},
+    "nvf4 tensor core": {"scale": E4M3, "block": 8, "lanes": 32, "flags": True,
+                         "accumulator": {**ALIGNED, "group": 32, "fraction_bits": 35, "scales": "block"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WIDER)
+def test_elements_scales_and_accumulators_equal_the_model(name: str) -> None:
+    """The model is held against exact rationals in its own tests; here the hardware against it, flags included."""
+    model = unit("mx_dot")
+    params = model.Params(**WIDER[name])
+    generator = np.random.default_rng(len(name))
+    dots = [
+        draw_dot(params.datapath, int(generator.integers(1, 8)), profile, generator)
+        for profile in PROFILES
+        for _ in range(20)
+    ]
+    expected = [model.reference(dot, params) for dot in dots]
+    assert len(set(expected)) > 30 and any(word >> 32 for word in expected) == params.flags
+    result = cosim("mx_dot", params, dots, expected, seed=3)
+    assert result.ok, result
+    assert result.cycles == sum(len(dot["last"]) for dot in dots) + params.datapath.latency
+
+
+PRESETS = {
+    "ampere": {"element": "float16", "scale": "none", "block": 16, "lanes": 16, "accumulator": preset("ampere", k=16)},
+    "hopper_fp8": {"element": E4M3, "scale": "none", "accumulator": preset("hopper_fp8", k=32)},
+    "blackwell_mx": {"element": E4M3, "accumulator": preset("blackwell_mx")},
+    "mxf4nvf4": {"scale": E4M3, "block": 16, "lanes": 64, "out_scale": True, "accumulator": preset("mxf4nvf4")},
+    "e5m2, exact": {"element": E5M2},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PRESETS)
+def test_many_dot_products_of_full_units(name: str) -> None:
+    """Units of full width in the bulk engine, against the kernels."""
+    model = unit("mx_dot")
+    params = model.Params(**PRESETS[name])
+    bulk = BulkCosim("mx_dot", params, seed=1)
+    for kind in accumulation.KINDS:
+        a, b = accumulation.operands(params, kind, 4000, 4000, 4)
+        bulk.check(model.paired_beats(a, b, params), model.dots(a, b, params))
+    assert bulk.total.ok, bulk.total
+    assert bulk.total.vectors > 40_000
 
 
 def test_all_products_of_fp4_codes() -> None:

@@ -432,7 +432,7 @@ def test_microxcaling_rounds_ties_away_and_propagates() -> None:
 def test_values_below_zero_are_refused_where_there_is_no_sign() -> None:
     x = np.ones((2, 32), np.float32)
     x[1, 7] = -0.5
-    with pytest.raises(ValueError, match=r"ufloat8_e5m3fn.*has no sign, but the value at \[1, 7\] \(block axis last\) is -0.5"):
+    with pytest.raises(ValueError, match=r"ufloat8_e5m3fn.*has no sign, but the value at \[1, 7\] .* is -0.5"):
         encode(x, "ufloat8_e5m3fn")
     x[1, 7] = -0.0
     assert encode(x, "ufloat8_e5m3fn").codes[1, 7] == 0

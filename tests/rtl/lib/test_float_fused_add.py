@@ -6,7 +6,9 @@ import random
 
 import pytest
 
-from rtl.lib.fp32_fused_add import Fp32FusedAdd
+from hwsim.formats import element
+from hwsim.pe import rounding
+from rtl.lib.float_fused_add import FloatFusedAdd
 from tests.rtl import oracle
 from tests.rtl.harness import evaluate
 
@@ -63,15 +65,15 @@ def vectors(shape: str, count: int) -> list[dict[str, int]]:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_fused_add_is_one_exact_rounding(shape: str) -> None:
     operands = vectors(shape, 6000)
-    results = evaluate(Fp32FusedAdd(*SHAPES[shape]), operands)
+    results = evaluate(FloatFusedAdd(*SHAPES[shape]), operands)
     for operand, result in zip(operands, results, strict=True):
         assert result["result"] == oracle.fused_add(**operand), operand
 
 
 @pytest.mark.rtl
 def test_fused_add_makes_nan_of_a_nan_addend() -> None:
-    operands = [{"acc": acc, "addend": 1, "exponent": 0, "addend_is_nan": 1} for acc in ACCUMULATORS]
-    results = evaluate(Fp32FusedAdd(8, -4, 4), operands)
+    operands = [{"acc": acc, "addend": 1, "exponent": 0, "specials": 1} for acc in ACCUMULATORS]
+    results = evaluate(FloatFusedAdd(8, -4, 4), operands)
     assert {result["result"] for result in results} == {oracle.NAN}
 
 
@@ -79,4 +81,35 @@ def test_fused_add_makes_nan_of_a_nan_addend() -> None:
 @pytest.mark.parametrize(("bound", "low", "high", "word"), [(0, 0, 0, "max_magnitude"), (1, 3, 2, "min_exponent")])
 def test_fused_add_refuses_impossible_ranges(bound: int, low: int, high: int, word: str) -> None:
     with pytest.raises(ValueError, match=word):
-        Fp32FusedAdd(bound, low, high)
+        FloatFusedAdd(bound, low, high)
+
+
+@pytest.mark.rtl
+@pytest.mark.parametrize("name", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("mode", ["rne", "rtz", "rdn", "rod"])
+def test_every_mode_and_format_with_flags(name: str, mode: str) -> None:
+    fmt, rng = element(name), random.Random(name + mode)
+    lowest = 1 - fmt.bias - fmt.man_bits
+    span = (max(lowest - 12, -160), min(fmt.bias - 8, 120))
+    operands = []
+    for _ in range(2500):
+        exponent = rng.choice([rng.randint(*span), rng.randint(span[0], span[0] + 14), span[1]])
+        addend = rng.randint(-(1 << 20), 1 << 20) >> rng.randrange(21)
+        # magnitudes close to the addend's, so that bits meet, and any
+        field = max(exponent + addend.bit_length() + fmt.bias + rng.randrange(-fmt.man_bits - 4, 6), 0)
+        size = min(field << fmt.man_bits | rng.getrandbits(fmt.man_bits), fmt.max_code)
+        operands.append({"acc": rng.getrandbits(1) << (fmt.bits - 1) | size, "addend": addend, "exponent": exponent})
+    for operand, result in zip(operands, evaluate(FloatFusedAdd(1 << 20, *span, fmt, mode), operands), strict=True):
+        want = rounding.add(operand["acc"], operand["addend"], operand["exponent"], fmt, mode)
+        assert (result["result"], result["flags"]) == want, operand
+
+
+@pytest.mark.rtl
+def test_infinities_and_invalid() -> None:
+    """+Inf with -Inf is NaN and invalid, once; NaN is quiet; what the addend brings is kept."""
+    inf, nan = 0x7F800000, oracle.NAN
+    cases = [(0, 2, inf, 0), (0, 4, inf | 1 << 31, 0), (inf, 2, inf, 0), (inf, 4, nan, 8), (inf | 1 << 31, 2, nan, 8),
+             (nan, 2, nan, 0), (0x7FFFFFFF, 6, nan, 0), (0, 6, nan, 8), (0, 9, nan, 8), (inf, 1, nan, 0)]  # fmt: skip
+    vectors = [{"acc": acc, "addend": 0, "exponent": 0, "specials": specials} for acc, specials, _, _ in cases]
+    found = evaluate(FloatFusedAdd(8, -4, 4), vectors)
+    assert [(each["result"], each["flags"]) for each in found] == [case[2:] for case in cases]
