@@ -676,7 +676,7 @@ def test_not_finite_input_is_refused_unless_asked_for(bad: float) -> None:
     [
         ("float4_e2m1fn", {"overflow": "nonsaturating"}, "neither Inf nor NaN"),
         ("float6_e3m2fn", {"nan_policy": "propagate"}, "can carry a NaN"),
-        ("float8_e5m2", {"rounding": "half_up"}, "unknown rounding 'half_up'; known: rne, "),
+        ("float8_e5m2", {"rounding": "half_up"}, "rounding must be one of rne, .*, not 'half_up'"),
         ("float8_e5m2", {"block_size": 32}, "bare element has no blocks"),
     ],
 )
@@ -687,7 +687,7 @@ def test_rules_that_an_element_cannot_follow_are_refused(name: str, changes: dic
 
 @pytest.mark.parametrize("name", ["float8_e8m0fnu", "ufloat8_e5m3fn", "uint4"])
 def test_negative_input_of_an_unsigned_element_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"{name} has no sign, but the value at \[0, 1\] .* is -2"):
+    with pytest.raises(ValueError, match=rf"{name} has no sign, but the value at \[1\] .* is -2"):
         encode(np.float32([1, -2]), bare_element(element(name)))
 
 

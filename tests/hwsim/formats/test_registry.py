@@ -107,8 +107,8 @@ def test_an_unknown_element_lists_the_legal_ones() -> None:
 
 
 def test_a_format_without_a_unit_says_which_have_one() -> None:
-    with pytest.raises(ValueError, match=r"no unit takes weights of format 'float16'; there are units for .*mxfp4"):
-        activation_of("float16")
+    with pytest.raises(ValueError, match=r"no unit takes weights of format 'tfloat32'; there are units for .*mxfp4"):
+        activation_of("tfloat32")
 
 
 def test_one_name_for_two_formats_is_an_error_that_names_both_homes() -> None:

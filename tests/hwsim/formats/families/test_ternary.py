@@ -183,7 +183,7 @@ def test_quotients_about_a_half():
     # the median is the scale, so that values can be put about its half
     spec, other = catalogue.B158_MEDIAN, catalogue.B158_MEDIAN.with_rules(quotient="fp32_inverse")
     differ = 0
-    for scale in np.random.default_rng(9).uniform(1, 2, 60).astype(np.float32):
+    for scale in np.random.default_rng(9).uniform(1, 2, 20).astype(np.float32):
         half = scale / 2
         for value in (half, np.nextafter(half, np.float32(0)), np.nextafter(half, np.float32(2))):
             x = np.array([[scale, -value, scale]], np.float32)
