@@ -1,6 +1,6 @@
 # mypy: ignore-errors
 # Numba infers the types here; NumPy's stubs do not describe scalars in compiled code.
-"""Numba kernels of `_dot.gemm` and `_dot.dots`: exact block sums, then one rounding a block.
+"""Numba kernels of `_dot_gemm.gemm` and `_dot_gemm.dots`: exact block sums, then one rounding a block.
 
 `block_gemm` sums in float32 registers, `paired_dots` in integers; both leave rounding to the same functions.
 """
@@ -225,7 +225,7 @@ def paired_dots(
     b_out: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
-    """Fill `out` [rows] with the dot products of row i of A and row i of B; see `_dot.dots`."""
+    """Fill `out` [rows] with the dot products of row i of A and row i of B; see `_dot_gemm.dots`."""
     for i in range(out.shape[0]):
         total = np.float32(0)
         for index in range(a_scales.shape[1]):
@@ -253,7 +253,7 @@ def block_gemm(
     b_out: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
-    """Fill `out` [M, N] with block dot products; see `_dot.gemm` for the exactness argument.
+    """Fill `out` [M, N] with block dot products; see `_dot_gemm.gemm` for the exactness argument.
 
     `a_out` [M] and `b_out` [N] are ones where the unit has no output scale: a product with 1 changes nothing.
     """

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.formats import BlockSpec, Encoded, element, element_values
-from hwsim.pe import _dot, _elements
+from hwsim.pe import _dot, _dot_gemm, _elements
 from hwsim.pe.accumulator import Accumulator
 
 NAME = "fp_fma"
@@ -135,7 +135,7 @@ def dots(a: Encoded, b: Encoded, params: Params) -> NDArray[np.unsignedinteger]:
     uint32 [rows]; with ``params.flags`` uint64, the flags from bit 32.
     """
     if params.flags:
-        return _dot.dots(a, b, params.datapath, NAME)
+        return _dot_gemm.dots(a, b, params.datapath, NAME)
     _dot.check_operands(a, b, params.datapath, NAME)
     if a.codes.shape[0] != b.codes.shape[0]:
         raise ValueError(f"{NAME}: rows are taken in pairs; A has {a.codes.shape[0]}, B has {b.codes.shape[0]}")

@@ -160,7 +160,7 @@ def gemm(a: Encoded, b: Encoded, params: Params) -> NDArray[np.float32]:
     Exactness
     ---------
     A code under its shift is an integer on the grid of the largest shift. Block sums of these stay below 2**23 (128
-    products of 127 * 127 * 4) and are exact in float32; the rest is as in `_dot.gemm`.
+    products of 127 * 127 * 4) and are exact in float32; the rest is as in `_dot_gemm.gemm`.
 
     Raises
     ------

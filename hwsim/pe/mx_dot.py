@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.formats import BlockSpec, Encoded
-from hwsim.pe import _dot
+from hwsim.pe import _dot, _dot_gemm
 from hwsim.pe.accumulator import Accumulator, from_fields
 
 NAME = "mx_dot"
@@ -183,13 +183,13 @@ def reference(beats: Mapping[str, NDArray[np.integer]], params: Params) -> int:
 
 
 def gemm(a: Encoded, b: Encoded, params: Params) -> NDArray[np.float32]:
-    """Return C[M, N] = A[M, K] B[N, K]^T in float32, each output the bits of `reference`; see `_dot.gemm`."""
-    return _dot.gemm(a, b, params.datapath, NAME)
+    """Return C[M, N] = A[M, K] B[N, K]^T in float32, each output the bits of `reference`; see `_dot_gemm.gemm`."""
+    return _dot_gemm.gemm(a, b, params.datapath, NAME)
 
 
 def dots(a: Encoded, b: Encoded, params: Params) -> NDArray[np.uint32]:
     """Return the float32 bits of the dot products of row i of A and row i of B, each the bits of `reference`."""
-    return _dot.dots(a, b, params.datapath, NAME)
+    return _dot_gemm.dots(a, b, params.datapath, NAME)
 
 
 def beats(a: Encoded, b: Encoded, m: int, n: int, params: Params) -> dict[str, NDArray[np.integer]]:
