@@ -124,12 +124,7 @@ class BlockDot(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        beat = self._multiply(m)
-        if self.spec.stages:
-            beat = self._register(m, "m", beat)
-        if not self.by_product:
-            beat = self._sum_lanes(m, beat)
-        block = self._sum_block(m, self._register(m, "p", beat))
+        block = self._sum_block(m, self._register(m, "p", self._front(m)))
         result = self._accumulate(m, block)
         if self.spec.accumulator.promote_every:
             result = self._promote(m, result)
@@ -142,6 +137,13 @@ class BlockDot(wiring.Component):
         if self.spec.flags:
             m.d.comb += self.flags.eq(result["flags"])
         return m
+
+    def _front(self, m: Module) -> dict[str, Value]:
+        """Return what a beat contributes: the sums of its products, or the products where the accumulator takes them."""
+        beat = self._multiply(m)
+        if self.spec.stages:
+            beat = self._register(m, "m", beat)
+        return beat if self.by_product else self._sum_lanes(m, beat)
 
     def _register(self, m: Module, stage: str, values: dict[str, Value]) -> Registers:
         """Hold ``values`` in registers that move with ``en``."""
