@@ -139,7 +139,7 @@ class BlockDot(wiring.Component):
         return m
 
     def _front(self, m: Module) -> dict[str, Value]:
-        """Return what a beat contributes: the sums of its products, or the products where the accumulator takes them."""
+        """Return what a beat contributes: sums of its products, or the products where the accumulator takes them."""
         beat = self._multiply(m)
         if self.spec.stages:
             beat = self._register(m, "m", beat)
