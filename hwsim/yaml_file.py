@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args
@@ -66,7 +66,26 @@ def load(path: Path, model: type[Model]) -> Model:
         When the file cannot be read or is no YAML, or a key is duplicate, unknown, missing or has a wrong value. Each
         wrong key is named with its path.
     """
+    return _validate(path, _read(path), model)
+
+
+def load_tagged(path: Path, tag: str, models: Mapping[str, type[Model]]) -> Model:
+    """Read a file into the model that its key `tag` names.
+
+    Raises
+    ------
+    ConfigError
+        As `load`, and when the tag is missing or names no model.
+    """
     data = _read(path)
+    if tag not in data:
+        raise ConfigError(f"{path}: {tag}: missing key")
+    if not isinstance(data[tag], str) or data[tag] not in models:
+        raise ConfigError(f"{path}: {tag}: must be one of {', '.join(models)}, not {_brief(data[tag])}")
+    return _validate(path, data, models[data[tag]])
+
+
+def _validate(path: Path, data: dict[str, Any], model: type[Model]) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
