@@ -14,7 +14,7 @@ JOBS ?= auto
 in_venv = source .venv/env.sh;
 packages := hwsim rtl quant models
 
-.PHONY: help setup demo test test-full bench lint format pins clean distclean
+.PHONY: help setup demo test test-full proofs bench lint format pins clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -31,7 +31,10 @@ test: setup ## run the tests, without those marked slow or gpu
 test-full: setup ## run all tests that a machine without accelerator can run
 	@$(in_venv) python -m pytest -n $(JOBS) -m "not gpu" $(ARGS)
 
-bench: setup ## time encoders and GEMMs on codes, as ratios to this machine's copy and float32 GEMM
+proofs: setup ## prove units in 1e8 vectors each and record it; goes on where it was broken off
+	@$(in_venv) hwsim prove $(ARGS)
+
+bench: setup ## time encoders, GEMMs on codes and simulations, as ratios to this machine (ARGS="gemm --quick")
 	@$(in_venv) python tools/bench.py $(ARGS)
 
 lint: setup ## check style, format and types

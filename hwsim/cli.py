@@ -122,6 +122,8 @@ def pe(as_json: Json = False, quiet: Quiet = False, seed: Seed = 0) -> None:
     columns = {
         "name": "unit", "formats": "weight formats", "params": "parameters = defaults",
         "latency_cycles": "latency (cycles)", "beats_per_cycle": "beats/cycle",
+        "results_per_transaction": "results/transaction", "vectors_proven": "vectors proven",
+        "vectors_stale": "vectors of other sources",
     }  # fmt: skip
     rows = unit_rows()
     if not as_json:
@@ -178,17 +180,41 @@ def quantize(
 
 @app.command()
 def simulate(
-    file: Annotated[Path, typer.Argument(help="A bundle, as `hwsim quantize` writes it.")],
-    machine: Annotated[str, typer.Option("--machine", help="A machine's name, or its YAML file.")],
-    rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of activations (tokens).")] = 1024,
+    file: Annotated[Path | None, typer.Argument(help="A bundle, as `hwsim quantize` writes it.")] = None,
+    machine: Annotated[str, typer.Option("--machine", help="A machine's name, or its YAML file.")] = "",
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of activations (tokens) of a bundle.")] = 1024,
+    workload: Annotated[
+        str | None,
+        typer.Option(
+            "--workload", help="In a bundle's place, a network by shape: name, .yaml, config.json or gemm:MxNxK."
+        ),
+    ] = None,
+    phase: Annotated[str, typer.Option("--phase", help="prefill, or decode: one token a sequence.")] = "prefill",
+    context: Annotated[int | None, typer.Option("--context", min=1, help="Tokens of a sequence.")] = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Sequences, or images.")] = 1,
+    attention: Annotated[
+        str, typer.Option("--attention", help="corrected, or legacy: the shapes behind BitMoD's figures.")
+    ] = "corrected",
+    weight_bits: Annotated[
+        float | None, typer.Option("--weight-bits", help="Stored bits a weight, where the machine leaves it open.")
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     seed: Seed = 0,
 ) -> None:
-    """Run a bundle's layers on a machine: cycles and energy, layer by layer.
+    """Run a bundle's layers, or a network known by shape, on a machine: cycles and energy, layer by layer.
 
-    Example: hwsim simulate smollm2-mxfp4.safetensors --machine mxfp4_os
+    Examples: hwsim simulate smollm2-mxfp4.safetensors --machine mxfp4_os;
+    hwsim simulate --workload llama-2-7b --phase decode --context 256 --machine bitmod_lossy
     """
+    if (file is None) == (workload is None):
+        raise _UsageError("name either a bundle or a network with '--workload'")
+    if not machine:
+        raise _UsageError("name a machine with '--machine'")
+    if file is None:
+        assert workload is not None
+        _simulate_workload(workload, machine, phase, context, batch, attention, weight_bits, as_json)
+        return
     from hwsim.flow.simulate import simulate_file
 
     document = simulate_file(file, machine, rows)
@@ -204,9 +230,65 @@ def simulate(
     _emit(document, as_json, columns, f"{file} on {document['machine']}, {rows} rows", notes)
 
 
+def _simulate_workload(
+    workload: str, machine: str, phase: str, context: int | None, batch: int, attention: str,
+    weight_bits: float | None, as_json: bool,
+) -> None:  # fmt: skip
+    from hwsim.arch.conventions import Options
+    from hwsim.flow.workloads import simulate_workload
+
+    options = Options(attention, weight_bits)  # type: ignore[arg-type]  # checked there
+    document = simulate_workload(workload, machine, phase=phase, context=context, batch=batch, options=options)
+    columns = {
+        "name": "layer", "repeat": "times", "macs": "MACs", "cycles": "cycles", "bound": "bound by",
+        "dram_bytes": "DRAM bytes", "utilisation": "utilisation",
+    }  # fmt: skip
+    energy = document["energy_pj"]
+    shown = "not available" if energy is None else ", ".join(f"{k} {v * 1e-9:.4g} mJ" for k, v in energy.items())
+    notes = [
+        f"total: {document['total_cycles']:,} cycles (at least {document['least_cycles']:,}), "
+        f"{document['time_s']:.4g} s, utilisation {document['utilisation']:.1%}",
+        f"energy ({document['energy_status']}): {shown}; left out: {document['energy_excludes']}",
+        f"timed by the rule {document['timing']}: {document['machine_source']}",
+    ]
+    _emit(document, as_json, columns, f"{document['workload']}, {phase}, on {document['machine']}", notes)
+
+
+@app.command()
+def validate(
+    what: Annotated[str, typer.Argument(help="cycles")],
+    as_json: Json = False,
+    quiet: Quiet = False,
+    seed: Seed = 0,
+) -> None:
+    """Hold our figures against published ones; one that must hold and does not exits with 1.
+
+    Example: hwsim validate cycles
+    """
+    from hwsim.flow.validate import validate_cycles
+
+    kinds = {"cycles": validate_cycles}
+    if what not in kinds:
+        raise _UsageError(f"nothing is validated under {what!r}; there is: {', '.join(kinds)}")
+    rows = kinds[what]()
+    columns = {
+        "paper": "paper", "entry": "entry", "measure": "measure", "published": "published", "ours": "ours",
+        "difference": "difference", "agreement": "agreement",
+    }  # fmt: skip
+    broken = [row["entry"] for row in rows if row["holds"] is False]
+    notes = [f"does not hold: {entry}" for entry in broken] or ["all that must agree agrees"]
+    _emit({"rows": rows}, as_json, columns, "published and ours", notes)
+    if broken:
+        raise typer.Exit(1)
+
+
 @app.command()
 def cosim(
     pe: Annotated[str | None, typer.Option("--pe", help="A unit; `hwsim pe` lists them.")] = None,
+    params: Annotated[
+        str | None,
+        typer.Option("--params", help="FIELD=VALUE,... of the unit's Params; default: a run for each of its formats."),
+    ] = None,
     bundle: Annotated[Path | None, typer.Option("--bundle", help="Take operands from this bundle's layers.")] = None,
     engine: Annotated[
         str,
@@ -233,6 +315,8 @@ def cosim(
 
     if (pe is None) == (replay is None):
         raise _UsageError("name either a unit with '--pe' or a case with '--replay'")
+    if replay is not None and params is not None:
+        raise _UsageError("a case with '--replay' has its own Params; leave '--params'")
     columns = {
         "name": "format", "pe": "unit", "operands": "operands", "vectors": "dot products", "macs": "MACs",
         "comparisons": "comparisons", "mismatches": "mismatches", "cycle_mismatches": "cycle mismatches",
@@ -243,8 +327,9 @@ def cosim(
     else:
         assert pe is not None
         rows = cosim_command(
-            pe, bundle, engine=engine, vectors=vectors, seed=seed, waveform_dir=waves, reporter=Reporter(quiet)
-        )
+            pe, bundle, engine=engine, vectors=vectors, seed=seed, waveform_dir=waves, params_text=params or "",
+            reporter=Reporter(quiet),
+        )  # fmt: skip
         columns |= {
             "simulated_cycles": "cycles simulated", "vectors_per_s": "dot products/s", "seed": "seed",
         }  # fmt: skip
@@ -255,6 +340,84 @@ def cosim(
             if row["first_mismatch"]
         ]
     _emit({"rows": rows}, as_json, columns, f"{rows[0]['pe']}: RTL against model, {rows[0]['engine']}", notes)
+    _exit_on_mismatch(rows)
+
+
+@app.command()
+def faults(
+    pe: Annotated[str, typer.Option("--pe", help="A unit; `hwsim pe` lists them.")],
+    params: Annotated[
+        str, typer.Option("--params", help="FIELD=VALUE,... of its Params; default: its small instances.")
+    ] = "",
+    faults: Annotated[int, typer.Option("--faults", min=1, max=10_000, help="Faults an instance.")] = 100,
+    vectors: Annotated[int, typer.Option("--vectors", min=1, max=10**6, help="Dot products an instance.")] = 3000,
+    proof_s: Annotated[float, typer.Option("--proof-s", min=0, help="Seconds that a proof may take; 0: none.")] = 40,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    seed: Seed = 0,
+) -> None:
+    """Plant faults in a unit's netlist: which the bench finds, and which provably never show; others exit with 1.
+
+    Example: hwsim faults --pe int_mac --faults 100
+    """
+    from hwsim.flow.faults import faults_command
+    from hwsim.flow.progress import Reporter
+
+    rows = faults_command(pe, params, faults, vectors, seed, proof_s, Reporter(quiet))
+    columns = {
+        "name": "instance", "faults": "faults", "caught": "caught", "harmless": "harmless", "bounded": "bounded",
+        "open": "open",
+    }  # fmt: skip
+    notes = [
+        f"{row['name']}: {each['class']}: {each['fault']}: {each['by']}"
+        for row in rows
+        for each in row["each"]
+        if each["class"] in ("bounded", "open")
+    ]
+    _emit({"rows": rows}, as_json, columns, f"{pe}: faults in its netlist", notes)
+    if any(row["open"] for row in rows):
+        raise typer.Exit(1)
+
+
+@app.command()
+def prove(
+    pe: Annotated[list[str] | None, typer.Option("--pe", help="A unit, again for more; default: all.")] = None,
+    vectors: Annotated[
+        int, typer.Option("--vectors", min=1, max=10**10, help="Dot products (transactions) a unit.")
+    ] = 100_000_000,
+    record: Annotated[
+        Path | None, typer.Option("--record", help="File of what was proven; default: the project's own.")
+    ] = None,
+    no_layers: Annotated[bool, typer.Option("--no-layers", help="Take no operands of real layers.")] = False,
+    anew: Annotated[bool, typer.Option("--anew", help="Also prove what the record says already.")] = False,
+    waves: Annotated[Path, typer.Option("--waves", help="Folder for waveforms of differences.")] = Path("out/waves"),
+    as_json: Json = False,
+    quiet: Quiet = False,
+    seed: Seed = 0,
+) -> None:
+    """Prove units in the bulk engine and record it: all pairs of codes, corners, random operands, real layers.
+
+    A run that was broken off goes on where it was; any difference exits with 1.
+
+    Example: hwsim prove --pe mx_dot --vectors 1000000
+    """
+    from hwsim.flow.progress import Reporter
+    from hwsim.flow.proof_record import read_record
+    from hwsim.flow.proofs import prove_command
+
+    rows = prove_command(
+        pe, read_record(record), vectors=vectors, seed=seed, layers=not no_layers, anew=anew, waveform_dir=waves,
+        reporter=Reporter(quiet),
+    )  # fmt: skip
+    columns = {
+        "name": "unit", "operands": "operands", "params": "Params", "vectors": "vectors", "status": "status",
+        "spent_s": "seconds",
+    }  # fmt: skip
+    shown = (
+        rows if as_json else [{**row, "params": ",".join(f"{k}={v}" for k, v in row["params"].items())} for row in rows]
+    )
+    notes = [row["first_mismatch"] for row in rows if row["first_mismatch"]]
+    _emit({"rows": shown}, as_json, columns, "Proofs", notes or [f"{sum(row['vectors'] for row in rows):,} vectors"])
     _exit_on_mismatch(rows)
 
 

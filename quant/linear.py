@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hwsim.formats import Encoded, activation_of, decode
+from hwsim.formats import Encoded, Format, activation_of, decode
 from quant.tensor import QuantizedTensor, as_numpy, quantize_activations
 
 Gemm = Callable[[Encoded, Encoded], NDArray[np.float32]]
@@ -34,17 +34,21 @@ class QuantizedLinear:
         A unit's `gemm`, or `fakequant_gemm`.
     bias : float32 [N] or None
         Added in float32 after the product.
+    activation : Format or None
+        Format of the input's codes; None takes that which goes with the weights.
     """
 
     weight: QuantizedTensor
     gemm: Gemm
     bias: torch.Tensor | None = None
+    activation: Format | None = None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return the layer's output [..., N] for an input [..., K]."""
         if x.shape[-1] != self.weight.k:
             raise ValueError(f"the layer takes inputs [..., {self.weight.k}], not {list(x.shape)}")
         rows = as_numpy(x).reshape(-1, x.shape[-1])
-        codes = quantize_activations(rows, activation_of(self.weight.encoded.format), self.weight.k_padded)
+        fmt = self.activation or activation_of(self.weight.encoded.format)
+        codes = quantize_activations(rows, fmt, self.weight.k_padded)
         out = torch.from_numpy(self.gemm(codes, self.weight.encoded)).reshape(*x.shape[:-1], -1)
         return out if self.bias is None else out + self.bias

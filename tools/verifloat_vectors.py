@@ -1,13 +1,21 @@
-"""Write tests/data/verifloat.npz: what VeriFloat makes of some inputs, for every element format that it can describe.
+"""Write tests/data/verifloat.npz and verifloat_dots.npz: what VeriFloat makes of inputs, and of dot products.
 
 Needs Python 3.12 and verifloat 0.2.0 with numpy, in an environment of their own:
-``PYTHONPATH=. python tools/verifloat_vectors.py``. Per element the file holds codes with their values, float32 inputs
-as bits, and the codes of these in each rounding mode, saturating and not (uint16, or uint32 where wider).
+``PYTHONPATH=. python tools/verifloat_vectors.py``, or with ``elements`` or ``dots`` behind it for one of the files.
+
+Per element format that VeriFloat can describe, the first file holds codes with their values, float32 inputs as bits,
+and the codes of these in each rounding mode, saturating and not (uint16, or uint32 where wider).
+
+Per block format (MXFP4, NVFP4 under tensor scales of 1) the second file holds codes and scale codes of rows of A and B,
+and under each of `RULES` the bits of row i times row i (uint32) with the flags raised (uint8). VeriFloat takes no scale
+that is NaN; it aligns terms by the exponent of a product's value, and not by the sum of its factors' exponents, so that
+its aligned sums are of another kind than ours.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from pathlib import Path
 
@@ -17,10 +25,23 @@ import verifloat
 from hwsim.formats import FloatSpec, element, element_names
 from hwsim.formats.rounding import random_bits
 
-OUT = Path(__file__).parents[1] / "tests" / "data" / "verifloat.npz"
+DATA = Path(__file__).parents[1] / "tests" / "data"
 MODES = ("rne", "rna", "rtz", "rup", "rdn", "stochastic")
 SEED = 11
 COUNT = 60
+BLOCKS = {"mxfp4": (verifloat.MXFP4, 32, (0, 254)), "nvfp4": (verifloat.NVFP4, 16, (0, 0x7E))}
+"""Format, block, and range of scale codes."""
+DOT_BLOCKS = 4
+RULES = {
+    "block": ("FP32", "rne", "block"),
+    "block_rtz": ("FP32", "rtz", "block"),
+    "block_rdn": ("FP32", "rdn", "block"),
+    "block_float16": ("FP16", "rne", "block"),
+    "block_bfloat16": ("BF16", "rne", "block"),
+    "product": ("FP32", "rne", "product"),
+    "product_float16": ("FP16", "rne", "product"),
+}
+"""Format of the sum, its rounding, and what enters it at a time: the exact sum of a block, or a product."""
 
 
 def described(spec: FloatSpec) -> verifloat.FPFormat:
@@ -72,9 +93,48 @@ def rounded(fmt: verifloat.FPFormat, x: np.ndarray, mode: str) -> list[int]:
     return [fmt(float(value), sr_rand=draw).raw for value, draw in zip(x, draws, strict=True)]
 
 
-def main() -> None:
-    """Write the vectors."""
-    warnings.simplefilter("ignore")
+def dots() -> None:
+    """Write the vectors of dot products."""
+    out: dict[str, np.ndarray] = {}
+    for name, (fmt, block, (lowest, highest)) in BLOCKS.items():
+        rng = np.random.default_rng([SEED, block])
+        codes = rng.integers(0, 16, (2, 3 * COUNT, DOT_BLOCKS * block)).astype(np.uint8)
+        codes[:, ::5] *= rng.integers(0, 2, codes[:, ::5].shape, np.uint8)  # many zeros
+        half = codes.shape[2] // 2
+        codes[0, 1::5, half:], codes[1, 1::5, half:] = codes[0, 1::5, :half], codes[1, 1::5, :half] ^ 8  # cancels
+        middle = (lowest + highest) // 2
+        scales = rng.integers(middle - 6, middle + 7, (2, 3 * COUNT, DOT_BLOCKS)).astype(np.uint8)
+        scales[:, 2::3] = rng.integers(lowest, highest + 1, scales[:, 2::3].shape)
+        scales[1, 2::6] = np.clip(2 * middle + rng.integers(-30, 30) - scales[0, 2::6].astype(int), lowest, highest)
+        out[f"{name}_codes"], out[f"{name}_scales"] = codes, scales
+        one = {"tensor_scale": 0x3F800000} if fmt.tensor_scale is not None else {}
+        tensors = [
+            [verifloat.BlockTensor.from_raw(row, of_row, fmt, **one) for row, of_row in zip(*side, strict=True)]
+            for side in zip(codes.tolist(), scales.tolist(), strict=True)
+        ]
+        for rule, (total, mode, step) in RULES.items():
+            kept = getattr(verifloat, total).replace(rounding=verifloat.Rounding(mode))
+            acc = verifloat.Accumulator(kept, "sequential", group=block if step == "block" else 1)
+            found = [a.dot(b, acc) for a, b in zip(*tensors, strict=True)]
+            out[f"{name}_{rule}"] = np.array([value.raw for value in found], np.uint32)
+            out[f"{name}_{rule}_flags"] = np.array([_flags(value.flags) for value in found], np.uint8)
+    header = {
+        "made by": "PYTHONPATH=. python tools/verifloat_vectors.py dots",
+        "verifloat": verifloat.__version__,
+        "rules": RULES,
+        "seed": SEED,
+    }
+    np.savez_compressed(DATA / "verifloat_dots.npz", header=np.array(json.dumps(header)), **out)
+
+
+def _flags(flags: verifloat.FPFlags) -> int:
+    """Return flags as bits: inexact, underflow, overflow, invalid from the lowest."""
+    names = ("INEXACT", "UNDERFLOW", "OVERFLOW", "INVALID")
+    return sum(bool(flags & verifloat.FPFlags[name]) << bit for bit, name in enumerate(names))
+
+
+def elements() -> None:
+    """Write the vectors of elements."""
     specs = {name: spec for name in element_names() if "verifloat" in (spec := element(name)).witnesses}
     out: dict[str, np.ndarray] = {}
     for name, spec in specs.items():
@@ -95,9 +155,11 @@ def main() -> None:
         "seed": SEED,
         "elements": {name: str(described(spec)) for name, spec in specs.items()},
     }
-    OUT.parent.mkdir(exist_ok=True)
-    np.savez_compressed(OUT, header=np.array(json.dumps(header)), **out)
+    np.savez_compressed(DATA / "verifloat.npz", header=np.array(json.dumps(header)), **out)
 
 
 if __name__ == "__main__":
-    main()
+    warnings.simplefilter("ignore")
+    DATA.mkdir(exist_ok=True)
+    for part in sys.argv[1:] or ("elements", "dots"):
+        {"elements": elements, "dots": dots}[part]()

@@ -1,4 +1,4 @@
-// Round to FP32: to nearest, ties to even.
+// Round to FP32: to nearest, ties to even (away from zero where TIES_AWAY is defined).
 //
 // The value is magnitude * 2**(top - 53); the lowest bit of magnitude also stands for everything below it.
 module fp4_dot_round (
@@ -27,7 +27,11 @@ module fp4_dot_round (
     wire [23:0] kept = shifted[54:31];
     wire guard = shifted[30];
     wire sticky = |shifted[29:0] | lost;
+`ifdef TIES_AWAY
+    wire up = guard;
+`else
     wire up = guard & (sticky | kept[0]);
+`endif
 
     // the leading one adds to the exponent field, and so does the carry of rounding up
     wire [12:0] field = subnormal ? 13'd0 : exponent + 13'sd126;

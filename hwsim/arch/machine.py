@@ -10,6 +10,7 @@ from typing import Any, Literal, get_type_hints
 from pydantic import PositiveInt, TypeAdapter, ValidationError
 
 from hwsim import pe
+from hwsim.pe._serial import SerialSpec
 from hwsim.yaml_file import ConfigError, Strict, load, locate, stems
 
 FOLDER = Path(__file__).parent / "machines"
@@ -124,7 +125,10 @@ def load_machine(reference: str | Path) -> Machine:
     if spec.unit.name not in pe.dot_names():  # an array is made of units that multiply
         raise ConfigError(f"{file}: unit.name: unknown unit {spec.unit.name!r}; known: {', '.join(pe.dot_names())}")
     unit = pe.unit(spec.unit.name)
-    return Machine(file, spec, unit, _params(file, unit, spec.unit.params))
+    params = _params(file, unit, spec.unit.params)
+    if isinstance(params.datapath, SerialSpec):
+        raise ConfigError(f"{file}: unit.name: {unit.NAME} takes several cycles a beat, which the array's timing lacks")
+    return Machine(file, spec, unit, params)
 
 
 def _params(file: Path, unit: pe.Unit, given: dict[str, Any]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -16,12 +16,15 @@ from hwsim.flow.operands import (
     bundle_batches,
     chunks,
     directed,
-    directed_batches,
     formats_of,
     from_bundle,
+    mass_batches,
     vector_chunks,
 )
+from hwsim.flow.params import operand_formats, read_params
 from hwsim.flow.progress import Reporter
+from hwsim.formats import Format, get
+from hwsim.formats import names as all_formats
 from hwsim.formats.bundle import Bundle, read_bundle
 
 if TYPE_CHECKING:
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
 DEFAULT_VECTORS = 512
 MAX_VERILOG_VECTORS = 10_000_000
 """Above this a Verilog simulator would run for days, and its trace would fill the memory."""
+
+_CUSTOM = "custom"
+"""Name of a run whose Params no format of the catalogue has."""
 
 
 def cosim_dots(
@@ -82,22 +88,28 @@ def cosim_batches(
 def _stream(
     bulk: BulkCosim, work: Iterable[tuple[Any, Any, int]], description: str, vectors: int, reporter: Reporter
 ) -> float:
-    """Check chunks (beats, expected, vectors), with a progress bar; return the seconds that it took.
+    """Check chunks (beats, expected, vectors), with a progress bar; return the seconds that it took."""
+    start = time.perf_counter()
+    with reporter.bars() as bars:
+        task = bars.add_task(description, total=vectors)
+        check_beside(bulk, work, lambda count: bars.advance(task, count))
+    return time.perf_counter() - start
+
+
+def check_beside(bulk: BulkCosim, work: Iterable[tuple[Any, Any, int]], advance: Callable[[int], None]) -> None:
+    """Check chunks (beats, expected, vectors) and tell the vectors of each to `advance`.
 
     The compiled unit runs beside the making of the next chunk, one chunk ahead at most.
     """
-    start = time.perf_counter()
-    with reporter.bars() as bars, ThreadPoolExecutor(max_workers=1) as worker:
-        task = bars.add_task(description, total=vectors)
+    with ThreadPoolExecutor(max_workers=1) as worker:
         running = None
         for beats, expected, count in work:
             if running is not None:
                 running.result()
             running = worker.submit(bulk.check, beats, expected)
-            bars.advance(task, count)
+            advance(count)
         if running is not None:
             running.result()
-    return time.perf_counter() - start
 
 
 def cosim_vectors(
@@ -169,9 +181,12 @@ def cosim_bundle(
     vectors: int,
     seed: int,
     waveform_dir: Path,
+    params_text: str = "",
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Check the unit on operands of a bundle's layers; return one result row. The bulk engine reports progress.
+
+    The unit's Params are those for the bundle's format, with the changes of `params_text` (`hwsim.flow.params`).
 
     Raises
     ------
@@ -182,8 +197,9 @@ def cosim_bundle(
     if len(formats) != 1:
         raise ValueError(f"cosim takes a bundle of one format, not of {', '.join(formats) or 'none'}")
     unit, params = pe.unit_for(formats[0], unit_name)
+    params = read_params(unit, params_text, params)
     if engine == "bulk":
-        batches = bundle_batches(bundle, vectors, seed)
+        batches = bundle_batches(bundle, vectors, seed, unit.NAME)
         row = cosim_batches(
             formats[0], unit, params, batches, vectors=vectors, seed=seed, waveform_dir=waveform_dir,
             reporter=reporter or Reporter(quiet=True),
@@ -202,9 +218,21 @@ def cosim_command(
     vectors: int,
     seed: int,
     waveform_dir: Path,
+    params_text: str = "",
     reporter: Reporter,
 ) -> list[dict[str, Any]]:
-    """Run `hwsim cosim`: a bundle's operands, or directed and random operands in every format of the unit."""
+    """Run `hwsim cosim`: a bundle's operands, or directed and random operands; return one result row each run.
+
+    Without `params_text` and bundle there is one run for every format that the unit takes (for every configuration, of
+    units that stream vectors), else one, with those Params.
+
+    Raises
+    ------
+    ValueError
+        When a name, the Params, the bundle or the number of vectors cannot be used.
+    SimulatorError
+        When an engine is missing or fails.
+    """
     from rtl.sim.simulators import BULK, find_simulator
 
     found: Any = pe.unit(unit_name)
@@ -215,54 +243,49 @@ def cosim_command(
                 "take --engine bulk"
             )
         engine = find_simulator(engine).engine  # a wrong engine is said before any work is done
+    shared: dict[str, Any] = {"engine": engine, "vectors": vectors, "seed": seed, "waveform_dir": waveform_dir}
+    drawn = {"operands": "directed", "layers": 0}
     if not hasattr(found, "params_for"):
         if bundle_file is not None:
             raise ValueError(f"unit {unit_name!r} multiplies no weights; it takes no operands from a bundle")
-        rows = []
-        for name, params in found.configurations().items():
-            row = cosim_vectors(
-                name, found, params, engine=engine, vectors=vectors, seed=seed, waveform_dir=waveform_dir,
-                reporter=reporter,
-            )  # fmt: skip
-            rows.append({**row, "operands": "directed", "layers": 0})
-        return rows
-    if engine == BULK:
-        return _cosim_bulk(unit_name, bundle_file, vectors, seed, waveform_dir, reporter)
+        named = {_CUSTOM: read_params(found, params_text, found.Params())} if params_text else found.configurations()
+        return [
+            {**cosim_vectors(name, found, params, reporter=reporter, **shared), **drawn}
+            for name, params in named.items()
+        ]
     if bundle_file is not None:
         bundle = read_bundle(bundle_file)
         with reporter.busy(f"cosim {unit_name} ({engine})"):
-            row = cosim_bundle(bundle, unit_name, engine=engine, vectors=vectors, seed=seed, waveform_dir=waveform_dir)
-        return [row]
+            quiet = Reporter(quiet=True) if engine != BULK else reporter
+            return [cosim_bundle(bundle, unit_name, params_text=params_text, reporter=quiet, **shared)]
     rows = []
-    formats = formats_of(unit_name)
-    for fmt in reporter.track(formats, f"cosim {unit_name} ({engine})", total=len(formats)):
-        unit, params = pe.unit_for(fmt, unit_name)
-        dots = directed(fmt, unit, params, vectors, seed)
-        row = cosim_dots(fmt, unit_name, params, dots, engine=engine, seed=seed, waveform_dir=waveform_dir)
-        rows.append({**row, "operands": "directed", "layers": 0})
-    return rows
-
-
-def _cosim_bulk(
-    unit_name: str, bundle_file: Path | None, vectors: int, seed: int, waveform_dir: Path, reporter: Reporter
-) -> list[dict[str, Any]]:
-    if bundle_file is not None:
-        bundle = read_bundle(bundle_file)
-        return [
-            cosim_bundle(
-                bundle, unit_name, engine="bulk", vectors=vectors, seed=seed, waveform_dir=waveform_dir,
-                reporter=reporter,
+    runs = _runs(found, params_text)
+    for name, params, weight, activation in (
+        runs if engine == BULK else reporter.track(runs, f"cosim {unit_name} ({engine})", total=len(runs))
+    ):
+        if engine == BULK:
+            batches = mass_batches(weight, params, vectors, seed, activation)
+            row = cosim_batches(
+                name, found, params, batches, vectors=vectors, seed=seed, waveform_dir=waveform_dir, reporter=reporter
             )
-        ]  # fmt: skip
-    rows = []
-    for fmt in formats_of(unit_name):
-        unit, params = pe.unit_for(fmt, unit_name)
-        batches = directed_batches(fmt, params, vectors, seed)
-        row = cosim_batches(
-            fmt, unit, params, batches, vectors=vectors, seed=seed, waveform_dir=waveform_dir, reporter=reporter
-        )
-        rows.append({**row, "operands": "directed", "layers": 0})
+        else:
+            dots = directed(weight, found, params, vectors, seed, activation)
+            row = cosim_dots(name, unit_name, params, dots, engine=engine, seed=seed, waveform_dir=waveform_dir)
+        rows.append({**row, **drawn})
     return rows
+
+
+def _runs(unit: Any, params_text: str) -> list[tuple[str, Any, Format, Format]]:
+    """Return name, Params, and formats of weights and activations of every run on operands that are made."""
+    if not params_text:
+        return [
+            (fmt, pe.unit_for(fmt, unit.NAME)[1], get(fmt), pe.activation_for(fmt, unit.NAME))
+            for fmt in formats_of(unit.NAME)
+        ]
+    params = read_params(unit, params_text, unit.Params())
+    weight, activation = operand_formats(unit, params)
+    name = weight.name if weight.name in all_formats() else _CUSTOM
+    return [(name, params, weight, activation)]
 
 
 def replay_command(case_file: Path, *, engine: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from hwsim.flow.quantise import QuantisedNetwork, quantise_network
 if TYPE_CHECKING:
     import torch
 
+    from hwsim.formats import Format
     from models.load import LoadedModel
     from models.text import Text
     from quant.linear import Gemm
@@ -90,9 +91,18 @@ def check_predicts_tokens(loaded: LoadedModel) -> None:
 
 
 def quantised_perplexity(
-    loaded: LoadedModel, network: QuantisedNetwork, gemm: Gemm, windows: torch.Tensor, label: str, reporter: Reporter
+    loaded: LoadedModel,
+    network: QuantisedNetwork,
+    gemm: Gemm,
+    windows: torch.Tensor,
+    label: str,
+    reporter: Reporter,
+    activation: Format | None = None,
 ) -> float:
-    """Return the perplexity with every linear layer's product taken over by `gemm` on codes."""
+    """Return the perplexity with every linear layer's product taken over by `gemm` on codes.
+
+    Activations are of the format that goes with that of the weights, unless one is given.
+    """
     from models.evaluate import perplexity
     from models.linear import linear_layers, replaced
     from quant.linear import QuantizedLinear
@@ -111,7 +121,7 @@ def quantised_perplexity(
             return result
 
         functions = {
-            name: partial(counted, name, QuantizedLinear(weight, gemm, layers[name].bias))
+            name: partial(counted, name, QuantizedLinear(weight, gemm, layers[name].bias, activation))
             for name, weight in network.weights.items()
         }
         with replaced(loaded, functions):
@@ -153,7 +163,8 @@ def evaluate(
         network = quantise_network(loaded, fmt, method, reporter)
     if float_ppl is None:
         float_ppl = float_perplexity(loaded, windows, reporter)
-    run = partial(quantised_perplexity, loaded, network, windows=windows, reporter=reporter)
+    activation = pe.activation_for(fmt, unit.NAME)
+    run = partial(quantised_perplexity, loaded, network, windows=windows, reporter=reporter, activation=activation)
     return Evaluation(
         model=loaded.name,
         weights_note=loaded.note,

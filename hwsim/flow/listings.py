@@ -12,6 +12,7 @@ import numpy as np
 from hwsim import formats, pe
 from hwsim.files import replacing
 from hwsim.flow.operands import formats_of
+from hwsim.flow.proof_record import read_record
 
 _DEFAULT_K = 4096
 """Row length for which bits an element are listed where a format has one scale a row."""
@@ -92,14 +93,20 @@ def draw_codes(name: str, path: Path) -> None:
 
 
 def unit_rows() -> list[dict[str, Any]]:
-    """Return one row a unit, with the schema of its Params; latency is that of the default Params."""
+    """Return one row a unit, with the schema of its Params; latency and throughput are those of the default Params.
+
+    ``vectors_proven`` counts the vectors in which the hardware gave the model's bits, with today's sources of the unit;
+    ``vectors_stale`` those with other sources, see `hwsim.flow.proof_record`.
+    """
 
     def plain(value: Any) -> Any:
         return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
+    record = read_record()
     rows = []
     for name in pe.names():
         unit = pe.unit(name)
+        proven, stale = record.counts(name)
         default = unit.Params()
         rows.append(
             {
@@ -111,6 +118,9 @@ def unit_rows() -> list[dict[str, Any]]:
                 },
                 "latency_cycles": default.datapath.latency,
                 "beats_per_cycle": 1,
+                "results_per_transaction": default.datapath.results,
+                "vectors_proven": proven,
+                "vectors_stale": stale,
                 "description": (unit.__doc__ or "").strip().splitlines()[0],
             }
         )

@@ -11,8 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim import pe
-from hwsim.formats import BlockSpec, Encoded, FloatSpec, Format, activation_of, element_values, encode, get
+from hwsim.flow.corners import CORNERS, codes_of, corner_pair
+from hwsim.formats import BlockSpec, Encoded, FloatSpec, Format, activation_of, decode, element_values, encode, get
 from hwsim.formats.bundle import Bundle
+from hwsim.formats.families.adaptive import AdaptiveSpec
+from hwsim.formats.families.binary_pruned import BinaryPrunedSpec
+from hwsim.formats.families.channel_groups import ChannelGroupSpec
 from hwsim.formats.families.microexponent import MicroExponentSpec
 from hwsim.formats.format import Part, container
 from hwsim.pe import Unit
@@ -29,11 +33,18 @@ _REACH = 6
 """Powers of two around 1."""
 _TABLE_BITS = 16
 """Widest elements of which tables of values are made."""
+_FRESH_ROWS = 1 << 15
+"""Dot products that are made anew of some number, by `mass_batches`."""
+_PAIRINGS = 32
+"""Times that rows of A meet other rows of B, at most."""
+_FLOAT32_PRECISION = 24
+_LONG_ROWS, _LONGEST, _LONG_AMONG = 16, 8192, 2048
+"""Dot products whose integer sum float32 does not hold: how many, of what length at most, among how many others."""
 _GEMM_ROWS = 64
 """Rows of a matrix product of which only the diagonal is wanted."""
 
 
-Packed = BlockSpec | MicroExponentSpec
+Packed = BlockSpec | MicroExponentSpec | ChannelGroupSpec | AdaptiveSpec | BinaryPrunedSpec
 """Families of which some unit takes formats."""
 
 
@@ -56,6 +67,14 @@ class Batch:
     def rows(self) -> int:
         """Dot products."""
         return self.a.shape[0]
+
+    def turned(self, by: int) -> Batch:
+        """Return the same rows of A with other rows of B; each `by` below the number of rows gives other pairs."""
+        if by == 0:
+            return self
+        step = by * len(CORNERS)
+        rows = (np.arange(self.rows) + step + step // self.rows) % self.rows
+        return Batch(self.a, self.b.rows(rows), self.k)
 
     def expected(self, unit: Unit, params: Any) -> NDArray[np.uint32]:
         """Return the float32 bits that the unit's model gives, uint32 [rows]."""
@@ -117,13 +136,15 @@ def from_bundle(bundle: Bundle, unit: Unit, params: Any, vectors: int, seed: int
         When no layer carries sample activations.
     """
     dots = Dots()
-    for batch in bundle_batches(bundle, vectors, seed):
+    for batch in bundle_batches(bundle, vectors, seed, unit.NAME):
         dots.add(batch, unit, params)
     return dots
 
 
-def bundle_batches(bundle: Bundle, vectors: int, seed: int) -> Iterator[Batch]:
+def bundle_batches(bundle: Bundle, vectors: int, seed: int, unit_name: str | None = None) -> Iterator[Batch]:
     """Yield the operands of `from_bundle` in batches of at most `CHUNK_ROWS`.
+
+    Sample activations of another format than the unit named takes are decoded, and encoded again in its own.
 
     Raises
     ------
@@ -135,24 +156,29 @@ def bundle_batches(bundle: Bundle, vectors: int, seed: int) -> Iterator[Batch]:
         raise ValueError("the bundle holds no sample activations; export it with real input rows")
     rng = np.random.default_rng(seed)
     for layer, share in zip(layers, _shares(vectors, len(layers)), strict=True):
-        assert layer.activation is not None
+        activation = layer.activation
+        assert activation is not None
+        if unit_name is not None and (own := pe.activation_for(layer.weight.format, unit_name)) != activation.format:
+            activation = encode(decode(activation), own)
         for count in _pieces(share):
-            rows = rng.integers(layer.activation.shape[0], size=count)
+            rows = rng.integers(activation.shape[0], size=count)
             columns = rng.integers(layer.weight.shape[0], size=count)
-            yield Batch(layer.activation.rows(rows), layer.weight.rows(columns), layer.k)
+            yield Batch(activation.rows(rows), layer.weight.rows(columns), layer.k)
 
 
 def _packed(spec: Format) -> Packed:
     """Return a format that some unit takes."""
-    if not isinstance(spec, BlockSpec | MicroExponentSpec):
+    if not isinstance(spec, Packed):
         raise ValueError(f"no operands are made in formats of the family of {spec.name!r}")
     return spec
 
 
-def directed(fmt: str, unit: Unit, params: Any, vectors: int, seed: int) -> Dots:
+def directed(
+    fmt: str | Format, unit: Unit, params: Any, vectors: int, seed: int, activation: Format | None = None
+) -> Dots:
     """Make `vectors` dot products without a network; see `directed_batches`."""
     dots = Dots()
-    for batch in directed_batches(fmt, params, vectors, seed):
+    for batch in directed_batches(fmt, params, vectors, seed, activation or pe.activation_for(fmt, unit.NAME)):
         dots.add(batch, unit, params)
     return dots
 
@@ -164,33 +190,98 @@ def directed_batches(
 
     Activations are of the format that goes with that of the weights, unless one is given.
 
-    The first take all pairs of element codes, one product a dot product, where both sides have 4 bits. The rest come
-    in batches of one to four blocks: random data with outliers, encoded by the format's own rule; random codes under
-    random scale codes, NaN among them; lanes that all hold one code, whose sums are the largest and cancel; and every
-    second block nearly the first one's negative, so that the accumulator loses its leading bits. FP32 scales are often
-    at the ends of their range. No batch has more than `CHUNK_ROWS`.
+    The first take all pairs of element codes, one product a dot product, where both sides have 4 bits. An eighth are at
+    the corners of the formats (`hwsim.flow.corners`); of units that sum whole dot products of integers, a few are so
+    long that float32 does not hold the sum. The rest come in batches of one to four blocks: random data with outliers,
+    encoded by the format's own rule; random codes under random scale codes, NaN among them; lanes that all hold one
+    code, whose sums are the largest and cancel; and every second block nearly the first one's negative, so that the
+    accumulator loses its leading bits. FP32 scales are often at the ends of their range. No batch has more than
+    `CHUNK_ROWS`.
     """
     weights, activations = _packed(get(fmt)), _packed(activation or activation_of(fmt))
     rng = np.random.default_rng(seed)
-    assert not isinstance(weights.block_size, tuple)
+    block_size = getattr(weights, "block_size", None)
+    assert not isinstance(block_size, tuple)
     # a unit of one lane needs more than one product a dot product to have sums at all
-    unit_k = weights.block_size or max(params.lanes, _MIN_K)
+    unit_k = block_size or max(params.lanes, _MIN_K)
     if weights.element.bits == activations.element.bits == 4:
         pairs = np.arange(256)[:vectors]
         codes_a, codes_b = np.zeros((2, len(pairs), unit_k), np.uint8)
         codes_a[:, 0], codes_b[:, 0] = pairs >> 4, pairs & 15
         yield Batch(_with_unit_scales(codes_a, activations), _with_unit_scales(codes_b, weights), 1)
         vectors -= len(pairs)
+    for batch in (
+        *_corners(rng, vectors, unit_k, activations, weights, params),
+        *_long_sums(rng, vectors, activations, weights, params),
+    ):
+        yield batch
+        vectors -= batch.rows
     kinds = (_random_values, _random_codes, _equal_lanes, None)
+    # what lies not by rows is one for a batch
+    shared = any(not part.by_row for spec in (weights, activations) for part in spec.layout((1, unit_k)))
     groups = [(blocks, kind) for blocks in (1, 2, 3, 4) for kind in kinds]
     for (blocks, kind), share in zip(groups, _shares(vectors, len(groups)), strict=True):
-        for rows in _pieces(share, CHUNK_ROWS if getattr(weights, "tensor_scale", "none") == "none" else TENSOR_ROWS):
+        for rows in _pieces(share, TENSOR_ROWS if shared else CHUNK_ROWS):
             shape = (rows, blocks, unit_k)
             if kind is None:
                 a, b = _repeated(rng, shape, activations, negate=False), _repeated(rng, shape, weights, negate=True)
             else:
                 a, b = (kind(rng, rows, unit_k * blocks, spec) for spec in (activations, weights))
             yield Batch(a, b, unit_k * blocks)
+
+
+def mass_batches(
+    fmt: str | Format, params: Any, vectors: int, seed: int, activation: Format | None = None
+) -> Iterator[Batch]:
+    """Yield `vectors` dot products as of `directed_batches`, most of them rows of A with other rows of B again.
+
+    Making operands takes longer than multiplying them. So batches are made for some `_FRESH_ROWS` dot products at a
+    time, and of each the rows of A meet those of B up to `_PAIRINGS` times, every time another row, and rows of a batch
+    of corners mostly one of their own kind.
+    """
+    number = 0
+    while vectors > 0:
+        wanted = min(vectors, _FRESH_ROWS * _PAIRINGS)
+        fresh = min(vectors, _FRESH_ROWS)
+        of_piece = seed if not number else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        for batch in directed_batches(fmt, params, fresh, of_piece, activation):
+            for pairing in range(min(wanted // fresh, batch.rows)):
+                yield batch.turned(pairing)
+                vectors -= batch.rows
+        number += 1
+
+
+def _corners(
+    rng: np.random.Generator, vectors: int, size: int, activations: Packed, weights: Packed, params: Any
+) -> Iterator[Batch]:
+    rows = min(vectors // 8, CHUNK_ROWS)
+    if not rows:
+        return
+    rule = getattr(params.datapath, "accumulator", None)
+    precision = rule.spec.man_bits + 1 if rule is not None else _FLOAT32_PRECISION
+    a, b = corner_pair(rng, rows, size, activations, weights, precision)
+    yield Batch(a, b, a.shape[1])
+
+
+def _long_sums(
+    rng: np.random.Generator, vectors: int, activations: Packed, weights: Packed, params: Any
+) -> Iterator[Batch]:
+    """Yield dot products of integers whose sums need more bits than float32 has, if the unit has no blocks."""
+    spec = params.datapath
+    if getattr(spec, "block_beats", 1) or getattr(spec, "acc_bits", 0) or vectors < _LONG_AMONG:
+        return
+    length = -(-(1 << _FLOAT32_PRECISION + 2) // spec.max_product)
+    length += weights.padding(length)
+    if length > _LONGEST:
+        return
+    sides = []
+    for side in (activations, weights):
+        values = codes_of(side.element).values
+        top = codes_of(side.element).codes[values > values.max() * 0.7]
+        codes = rng.choice(top, (_LONG_ROWS, length))
+        codes[:, ::7] = _any_element(rng, codes[:, ::7].shape, side)
+        sides.append(_with_unit_scales(codes.astype(container(side.element.bits)), side))
+    yield Batch(sides[0], sides[1], length)
 
 
 def _shares(vectors: int, parts: int) -> list[int]:
@@ -273,7 +364,7 @@ def _any_element(rng: np.random.Generator, shape: tuple[int, ...], spec: Packed)
     """Draw element codes: any; of wide floats under no scale half of the rows have magnitudes around 1."""
     element, dtype = spec.element, container(spec.element.bits)
     codes = rng.integers(0, 1 << element.bits, shape, dtype=dtype)
-    if isinstance(element, FloatSpec) and element.exp_bits > 4 and spec.scale is None:
+    if isinstance(element, FloatSpec) and element.exp_bits > 4 and getattr(spec, "scale", None) is None:
         field = element.bias + rng.integers(-_REACH, _REACH + 1, shape)
         mask = dtype.type(((1 << element.exp_bits) - 1) << element.man_bits)
         tame = (codes & ~mask) | (field.astype(dtype) << dtype.type(element.man_bits))
@@ -307,26 +398,32 @@ def _under_scales(
 ) -> Encoded:
     def part(part: Part) -> NDArray[Any]:
         # FP32 scales of rows are kept as bits, a tensor's scale as a number
-        return _edge_floats(rng, part.shape).view(part.dtype) if part.bits == 32 else draw(rng, part, spec)
+        return edge_floats(rng, part.shape).view(part.dtype) if part.bits == 32 else draw(rng, part, spec)
 
     parts = {p.name: codes if p.name == "codes" else part(p) for p in spec.layout(codes.shape)}
     return Encoded(spec, parts)
 
 
 def _any_code(rng: np.random.Generator, part: Part, spec: Packed) -> NDArray[Any]:
-    return rng.integers(0, 1 << part.bits, part.shape, dtype=np.uint64).astype(part.dtype)
+    top = 1 << part.bits
+    if isinstance(spec, ChannelGroupSpec) and part.name == "groups":
+        top = spec.groups
+    elif isinstance(spec, BinaryPrunedSpec) and part.name == "redundant":
+        top = spec.most_redundant + 1
+    return rng.integers(0, top, part.shape, dtype=np.uint64).astype(part.dtype)
 
 
 def _near_one(rng: np.random.Generator, part: Part, spec: Packed) -> NDArray[Any]:
     """Draw scale codes a few steps around the code of 1; other parts as they come."""
-    if part.name != "scales" or not isinstance(spec.scale, FloatSpec):
+    scale = getattr(spec, "scale", None)
+    if part.name != "scales" or not isinstance(scale, FloatSpec):
         return _any_code(rng, part, spec)
-    one = spec.scale.bias << spec.scale.man_bits
+    one = scale.bias << scale.man_bits
     reach = rng.choice([0, 1, 8, 40], (part.shape[0], *[1] * (len(part.shape) - 1)))
-    return np.clip(one + rng.integers(-reach, reach + 1, part.shape), 0, spec.scale.max_code).astype(part.dtype)
+    return np.clip(one + rng.integers(-reach, reach + 1, part.shape), 0, scale.max_code).astype(part.dtype)
 
 
-def _edge_floats(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def edge_floats(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Draw float32: a third around 1, a third of any exponent, a third subnormal, tiny, huge, Inf or NaN."""
     kind = rng.integers(3, size=shape)
     edge = rng.choice([0, 0, 0, 1, 2, 12, 24, 25, 253, 254, 255], shape)
@@ -341,13 +438,17 @@ def _edge_floats(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np
 
 
 def _with_unit_scales(codes: NDArray[np.uint8], spec: Packed) -> Encoded:
-    assert spec.scale is not None
+    scale = getattr(spec, "scale", None)
     fill = {
-        "scales": spec.scale.bias << spec.scale.man_bits if isinstance(spec.scale, FloatSpec) else 1,
+        "scales": scale.bias << scale.man_bits if isinstance(scale, FloatSpec) else 1,
+        "groups": 0,
         "zeros": 0,
         "tensor_scale": 1,
         "row_scales": 0x3C00 if getattr(spec, "row_scale", "none") == "float16" else 0x3F800000,
         "shifts": 0,
+        "selectors": 0,
+        "redundant": 0,
+        "constants": 0,
     }
     parts = {
         p.name: codes if p.name == "codes" else np.full(p.shape, fill[p.name], p.dtype)
@@ -364,6 +465,7 @@ def formats_of(unit_name: str) -> tuple[str, ...]:
 
     def takes(name: str) -> bool:
         weight = get(name)
-        return pe.takes_family(found, weight) and found.params_for(weight, activation_of(name)) is not None
+        activation = pe.activation_for(name, unit_name)
+        return pe.takes_family(found, weight) and found.params_for(weight, activation) is not None
 
     return tuple(name for name in pe.formats() if takes(name))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from hwsim import pe
 from hwsim.arch import GemmShape, Machine, MachineReport, load_machine, machine_names, simulate
 from hwsim.cost import EnergyReport, energy, table_for
-from hwsim.formats import activation_of, block, get
+from hwsim.formats import get
 from hwsim.formats.bundle import Bundle, read_bundle
 
 OUT_BITS = 32
@@ -72,17 +73,20 @@ class Simulation:
         ]
 
 
-def gemm_shape(name: str, m: int, n: int, k: int, k_stored: int, fmt: str) -> GemmShape:
-    """Return a layer's shape with the stored bits of a weight format and of the activations that go with it."""
-    weight, activation = get(fmt), activation_of(fmt)
+def gemm_shape(name: str, m: int, n: int, k: int, k_stored: int, fmt: str, unit: str | None = None) -> GemmShape:
+    """Return a layer's shape with the stored bits of a weight format and of the activations that go with it.
+
+    A unit's name tells which activations, where it takes other ones.
+    """
+    weight, activation = get(fmt), pe.activation_for(fmt, unit)
     weight_bits, activation_bits = weight.stored_bits((n, k_stored)), activation.stored_bits((m, k_stored))
     return GemmShape(name, m, n, k, k_stored, weight_bits, activation_bits, m * n * OUT_BITS)
 
 
-def bundle_shapes(bundle: Bundle, m: int) -> list[GemmShape]:
-    """Return the shapes of a bundle's layers for `m` rows of activations."""
+def bundle_shapes(bundle: Bundle, m: int, unit: str | None = None) -> list[GemmShape]:
+    """Return the shapes of a bundle's layers for `m` rows of activations, as a unit takes them."""
     return [
-        gemm_shape(layer.name, m, layer.weight.shape[0], layer.k, layer.weight.k, layer.weight.format.name)
+        gemm_shape(layer.name, m, layer.weight.shape[0], layer.k, layer.weight.k, layer.weight.format.name, unit)
         for layer in bundle.layers
     ]
 
@@ -95,10 +99,10 @@ def check_machine_takes(machine: Machine, fmt: str) -> None:
     ValueError
         Naming the machine, its unit and the format.
     """
-    weight = block(fmt)
-    _, params = pe.unit_for(weight, machine.unit.NAME, machine.params.datapath.lanes)
+    _, params = pe.unit_for(get(fmt), machine.unit.NAME, machine.params.datapath.lanes)
     # how terms are added up, and in how many stages, is the machine's choice
-    free = {name: getattr(machine.params, name) for name in ("accumulator", "flags", "stages") if hasattr(params, name)}
+    chosen = ("accumulator", "flags", "stages", "adder_tree")
+    free = {name: getattr(machine.params, name) for name in chosen if hasattr(params, name)}
     if replace(params, **free) != machine.params:
         raise ValueError(
             f"machine {machine.spec.name} ({machine.file}): its {machine.unit.NAME} with {machine.params} does not "
@@ -115,6 +119,12 @@ def run(shapes: Iterable[GemmShape], machine: Machine) -> Simulation:
     )
 
 
+@lru_cache(maxsize=1)
+def _shipped_machines() -> tuple[Machine, ...]:
+    """Return the machines that come with the package; their files are read once."""
+    return tuple(load_machine(name) for name in machine_names())
+
+
 def machine_for(fmt: str) -> str:
     """Return the name of the shipped machine that takes a format.
 
@@ -123,12 +133,12 @@ def machine_for(fmt: str) -> str:
     ValueError
         When none does.
     """
-    for name in machine_names():
+    for machine in _shipped_machines():
         try:
-            check_machine_takes(load_machine(name), fmt)
+            check_machine_takes(machine, fmt)
         except ValueError:
             continue
-        return name
+        return machine.name
     raise ValueError(f"no shipped machine takes format {fmt}; machines: {', '.join(machine_names())}")
 
 
@@ -144,5 +154,5 @@ def simulate_file(file: Path, machine_name: str, m: int) -> dict[str, Any]:
     bundle = read_bundle(file)
     for name in {layer.weight.format.name for layer in bundle.layers}:
         check_machine_takes(machine, name)
-    simulation = run(bundle_shapes(bundle, m), machine)
+    simulation = run(bundle_shapes(bundle, m, machine.unit.NAME), machine)
     return {"bundle": str(file), "activation_rows": m, **simulation.totals(), "rows": simulation.rows()}

@@ -129,9 +129,9 @@ class Encoded:
         chosen = {}
         for part in self.format.layout(self.shape):
             array = self.parts[part.name]
-            if part.shape and not part.by_row:
+            if part.shape and not (part.by_row or part.shared):
                 raise ValueError(f"{self.format.name}: {part.name} do not lie by rows; encode the chosen rows instead")
-            chosen[part.name] = array[index] if part.shape else array
+            chosen[part.name] = array[index] if part.shape and part.by_row else array
         count = len(range(*index.indices(self.shape[0]))) if isinstance(index, slice) else len(index)
         return replace(self, parts=chosen, shape=(count, self.k))
 

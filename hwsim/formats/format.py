@@ -48,6 +48,8 @@ class Part:
         Container in memory: unsigned bit patterns, but for a float32 scale of the whole tensor.
     by_row : bool
         Whether the first axes are those of the tensor, so that rows can be chosen.
+    shared : bool
+        Whether it is one for all rows, so that it stays whole when rows are chosen.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Part:
     bits: int
     dtype: np.dtype[Any]
     by_row: bool = True
+    shared: bool = False
 
     @classmethod
     def code(cls, name: str, shape: tuple[int, ...], bits: int, by_row: bool = True) -> Self:

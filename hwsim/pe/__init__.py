@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.formats import BlockSpec, Encoded, Format, get
+from hwsim.formats import BlockSpec, Encoded, Format, activation_of, get
 from hwsim.formats import names as all_formats
 
 
@@ -30,6 +30,7 @@ class Unit(Protocol):
     def reference(self, beats: Mapping[str, NDArray[np.integer]], params: Any) -> int: ...
     def gemm(self, a: Encoded, b: Encoded, params: Any) -> NDArray[np.float32]: ...
     def beats(self, a: Encoded, b: Encoded, m: int, n: int, params: Any) -> dict[str, NDArray[np.integer]]: ...
+    # the most, where operands decide; such a unit also has `operand_cycles`, see the function of this name below
     def cycles(self, m: int, n: int, k: int, params: Any) -> int: ...
     def actions(self, m: int, n: int, k: int, params: Any) -> dict[str, int]: ...
 
@@ -108,17 +109,35 @@ def formats() -> tuple[str, ...]:
 
 
 def _able(weight: str | Format, lanes: int | None = None) -> dict[str, Any]:
-    """Return the Params of every unit that takes weights of a format, by the unit's name."""
+    """Return the Params of every unit that takes weights of a format, by the unit's name: own ones first.
+
+    A unit that is made for a format comes before one that takes it among many others, whose module says so with
+    ``GENERAL = True``; of the same sort, the first by name.
+    """
     weights = get(weight)
-    name = getattr(weights, "activation", None)  # None too for families that no unit takes
-    if name is None:
+    if getattr(weights, "activation", None) is None:  # so too for families that no unit takes
         return {}
-    activations = get(name)
     return {
         found.NAME: params
-        for found in _units().values()
-        if takes_family(found, weights) and (params := found.params_for(weights, activations, lanes))
+        for found in sorted(_units().values(), key=lambda found: getattr(found, "GENERAL", False))
+        if takes_family(found, weights)
+        and (params := found.params_for(weights, activation_for(weights, found.NAME), lanes))
     }
+
+
+def activation_for(weight: str | Format, name: str | None = None) -> Format:
+    """Return the format in which a unit takes activations beside weights of a format.
+
+    That which goes with the weights, unless the unit's module has a function ``activation_for`` that names its own.
+
+    Raises
+    ------
+    ValueError
+        When there is no such unit, or no unit takes the weights.
+    """
+    weights = get(weight)
+    own = getattr(unit(name), "activation_for", None) if name is not None else None
+    return activation_of(weights) if own is None else get(own(weights))
 
 
 def takes_family(found: Any, weight: Format) -> bool:
@@ -126,10 +145,29 @@ def takes_family(found: Any, weight: Format) -> bool:
     return hasattr(found, "params_for") and isinstance(weight, getattr(found, "FAMILY", BlockSpec))
 
 
+def operand_cycles(found: Unit, a: Encoded, b: Encoded, params: Any) -> int:
+    """Return the cycles of one unit for all dot products of rows of A [M, K] and of B [N, K], without stalls.
+
+    Exact, and equal to what the hardware takes. Units whose time depends on operands count it themselves, with a
+    function of this name; of the others it is `Unit.cycles` of the shape.
+
+    Raises
+    ------
+    ValueError
+        When the operands do not match a unit that counts itself, or their K differs.
+    """
+    own = getattr(found, "operand_cycles", None)
+    if own is not None:
+        return int(own(a, b, params))
+    if a.k != b.k:
+        raise ValueError(f"{found.NAME}: K differs: A has {a.k}, B has {b.k}")
+    return found.cycles(a.shape[0], b.shape[0], a.k, params)
+
+
 def unit_for(weight: str | Format, name: str | None = None, lanes: int | None = None) -> tuple[Unit, Any]:
     """Return (unit, Params) that take weights of a format and activations of the format that goes with it.
 
-    Without `name`, the first unit (by name) that can.
+    Without `name`, the format's own unit where there is one, else a general one that takes it too.
 
     Raises
     ------
@@ -147,4 +185,16 @@ def unit_for(weight: str | Format, name: str | None = None, lanes: int | None = 
     return unit(chosen), able[chosen]
 
 
-__all__ = ["Unit", "VectorUnit", "dot_names", "formats", "names", "takes_family", "unit", "unit_for", "vector_unit"]
+__all__ = [
+    "Unit",
+    "VectorUnit",
+    "activation_for",
+    "dot_names",
+    "formats",
+    "names",
+    "operand_cycles",
+    "takes_family",
+    "unit",
+    "unit_for",
+    "vector_unit",
+]

@@ -14,24 +14,22 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import get_num_threads, njit, prange, types
+from numba import njit, prange, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from hwsim.pe._kernels import bits_of, fma, scale_result
+from hwsim.pe.accumulator import ZERO_EXPONENT
 
-TILE = 128
-"""Output columns a tile, the last one filled up."""
 CHUNK = 64
 """Outputs of one row a task, of kernels that take one output at a time."""
 NO_EXPONENT = -(1 << 20)
-"""Exponent of zero codes in tables: any sum with it stays below `_ZEROS`."""
-_ZEROS = -(1 << 18)
-_ZERO_EXPONENT = -126
+"""Exponent of zero codes in tables: any sum with it stays below `ZEROS`."""
+ZEROS = -(1 << 18)
 EXACT, ALIGNED, SEQUENTIAL = 0, 1, 2
 RNE, RTZ, RDN, ROD = 0, 1, 2, 3
 MODES = {"rne": RNE, "rtz": RTZ, "rdn": RDN, "rod": ROD}
-_FLOAT32_RULE = (24, -149, float(np.finfo(np.float32).max), RNE, False)
+FLOAT32_RULE = (24, -149, float(np.finfo(np.float32).max), RNE, False)
 _MANTISSA = (1 << 52) - 1
 
 
@@ -107,17 +105,29 @@ def to_odd(total: float, lost: float) -> float:
 @njit(cache=True)
 def add_once(running: float, addend: float, rule: tuple) -> float:
     """Return running + addend with one rounding; an exact zero is +0, NaN and Inf as IEEE 754 has them."""
+    return settled(sum_to_odd(running, addend), rule)
+
+
+@njit(cache=True)
+def sum_to_odd(running: float, addend: float) -> float:
+    """Return running + addend, rounded to odd where it is finite; an exact zero is +0."""
     total = running + addend
     if not np.isfinite(total) or total == 0.0:
         return total + 0.0
     part = total - running
     lost = (running - (total - part)) + (addend - part)
-    return round_to(to_odd(total, lost), rule)
+    return to_odd(total, lost)
 
 
 @njit(cache=True)
-def add_all(terms: NDArray[np.float64], count: int, parts: NDArray[np.float64], rule: tuple) -> float:
-    """Return the sum of finite terms with one rounding; an exact zero is +0.
+def settled(raw: float, rule: tuple) -> float:
+    """Return a step's raw result, exact or rounded to odd, in the format; NaN, Inf and zero as they are."""
+    return round_to(raw, rule) if np.isfinite(raw) and raw != 0.0 else raw
+
+
+@njit(cache=True)
+def add_all(terms: NDArray[np.float64], count: int, parts: NDArray[np.float64]) -> float:
+    """Return the sum of finite terms, rounded to odd; an exact zero is +0.
 
     The terms grow an expansion, whose parts do not overlap (J. R. Shewchuk, Adaptive precision floating-point
     arithmetic, 1997); its largest part, made odd where there are others, stands for the sum.
@@ -148,30 +158,28 @@ def add_all(terms: NDArray[np.float64], count: int, parts: NDArray[np.float64], 
         top = total
         if lost != 0.0:
             break  # what follows is smaller than the last bit of this
-    return round_to(to_odd(top, lost), rule)
+    return to_odd(top, lost)
 
 
 @njit(cache=True)
 def exponent_of(x: float, rule: tuple) -> int:
     """Return the exponent of a number of the accumulator's format in an alignment."""
     if x == 0.0 or not np.isfinite(x):
-        return _ZERO_EXPONENT
+        return ZERO_EXPONENT
     return max(((bits_of(x) >> 52) & 0x7FF) - 1023, rule[1] + rule[0] - 1)
 
 
 @njit(cache=True)
-def finish_step(total: float, quantum: int, running: float, inside: bool, rule: tuple) -> float:
-    """Return the accumulator after an aligned sum, in units of 2**quantum."""
+def aligned_to_odd(total: float, quantum: int, running: float, inside: bool) -> float:
+    """Return the raw result of a step: an aligned sum, in units of 2**quantum, with the accumulator or to add to it."""
     if not np.isfinite(total):
         return total if inside else running + total
-    value = total * pow2(quantum)
-    if not inside:
-        return add_once(running, value + 0.0, rule)
-    return 0.0 if value == 0.0 else round_to(value, rule)
+    value = total * pow2(quantum) + 0.0
+    return value if inside else sum_to_odd(running, value)
 
 
 @njit(cache=True)
-def _block_sum(
+def block_sum(
     a: NDArray[np.uint16], b: NDArray[np.uint16], i: int, j: int, start: int, block: int, a_table: NDArray[np.float64],
     b_table: NDArray[np.float64], sums: NDArray[np.float64],
 ) -> None:  # fmt: skip
@@ -195,11 +203,10 @@ def _block_sum(
 
 
 @njit(cache=True)
-def _add_block(
+def add_block(
     running: float, sums: NDArray[np.float64], scale: float, terms: NDArray[np.float64], parts: NDArray[np.float64],
-    rule: tuple,
 ) -> float:  # fmt: skip
-    """Return running + (sums[0] + sums[1] + sums[2]) * scale with one rounding."""
+    """Return running + (sums[0] + sums[1] + sums[2]) * scale, rounded to odd where it is finite."""
     whole = running + sums[0] * scale
     if not np.isfinite(whole):
         return whole
@@ -210,42 +217,46 @@ def _add_block(
             terms[count] = product
             terms[count + 1] = fma(sums[index], scale, -product)
             count += 2
-    return add_all(terms, count, parts, rule)
+    return add_all(terms, count, parts)
 
 
 @njit(cache=True)
-def _aligned_products(
+def aligned_products(
     a: NDArray[np.uint16], b: NDArray[np.uint16], i: int, j: int, start: int, group: int, block: int,
     a_table: NDArray[np.float64], b_table: NDArray[np.float64], a_exponents: NDArray[np.int32],
     b_exponents: NDArray[np.int32], a_scales: NDArray[np.float64], b_scales: NDArray[np.float64],
     a_scale_exponents: NDArray[np.int32], b_scale_exponents: NDArray[np.int32], fraction_bits: int, inside: bool,
     running: float, rule: tuple,
-) -> float:  # fmt: skip
-    """Return the accumulator after one group of products."""
+) -> tuple:  # fmt: skip
+    """Return the raw result after one group of products, and whether a term lost bits."""
     top = exponent_of(running, rule) if inside else NO_EXPONENT
     for k in range(start, start + group):
         index = k // block
         exponent = a_exponents[a[i, k]] + b_exponents[b[j, k]]
         exponent += a_scale_exponents[i, index] + b_scale_exponents[j, index]
-        top = max(top, exponent if exponent > _ZEROS else _ZERO_EXPONENT)
-    factor, total = pow2(fraction_bits - top), 0.0
+        top = max(top, exponent if exponent > ZEROS else ZERO_EXPONENT)
+    factor, total, lost = pow2(fraction_bits - top), 0.0, False
     for k in range(start, start + group):
         index = k // block
-        value = a_table[a[i, k]] * b_table[b[j, k]] * (a_scales[i, index] * b_scales[j, index])
-        total += truncated(value * factor)
+        value = a_table[a[i, k]] * b_table[b[j, k]] * (a_scales[i, index] * b_scales[j, index]) * factor
+        kept = truncated(value)
+        total += kept
+        lost |= kept != value
     if inside:
-        total += truncated(running * factor)
-    return finish_step(total, top - fraction_bits, running, inside, rule)
+        kept = truncated(running * factor)
+        total += kept
+        lost |= kept != running * factor
+    return aligned_to_odd(total, top - fraction_bits, running, inside), lost
 
 
 @njit(cache=True)
-def _aligned_blocks(
+def aligned_blocks(
     a: NDArray[np.uint16], b: NDArray[np.uint16], i: int, j: int, start: int, group: int, block: int,
     a_table: NDArray[np.float64], b_table: NDArray[np.float64], a_scales: NDArray[np.float64],
     b_scales: NDArray[np.float64], a_scale_exponents: NDArray[np.int32], b_scale_exponents: NDArray[np.int32],
     fraction_bits: int, inside: bool, running: float, terms: NDArray[np.float64], rule: tuple,
-) -> float:  # fmt: skip
-    """Return the accumulator after one group of exact block sums under their scales."""
+) -> tuple:  # fmt: skip
+    """Return the raw result after one group of exact block sums under their scales, and whether a term lost bits."""
     top = exponent_of(running, rule) if inside else NO_EXPONENT
     for first in range(start, start + group, block):
         index, total = first // block, 0.0
@@ -253,14 +264,18 @@ def _aligned_blocks(
             total += a_table[a[i, k]] * b_table[b[j, k]]
         value = total * (a_scales[i, index] * b_scales[j, index])
         exponent = a_scale_exponents[i, index] + b_scale_exponents[j, index]
-        top = max(top, exponent if value != 0.0 and exponent > _ZEROS else _ZERO_EXPONENT)
+        top = max(top, exponent if value != 0.0 and exponent > ZEROS else ZERO_EXPONENT)
         terms[(first - start) // block] = value
-    factor, total = pow2(fraction_bits - top), 0.0
+    factor, total, lost = pow2(fraction_bits - top), 0.0, False
     for place in range(group // block):
-        total += truncated(terms[place] * factor)
+        kept = truncated(terms[place] * factor)
+        total += kept
+        lost |= kept != terms[place] * factor
     if inside:
-        total += truncated(running * factor)
-    return finish_step(total, top - fraction_bits, running, inside, rule)
+        kept = truncated(running * factor)
+        total += kept
+        lost |= kept != running * factor
+    return aligned_to_odd(total, top - fraction_bits, running, inside), lost
 
 
 @njit(cache=True, parallel=True)
@@ -273,7 +288,8 @@ def dots(
 ) -> None:  # fmt: skip
     """Fill `out` [M, N] with dot products of any kind, one output at a time; [M, 1] when rows are paired.
 
-    `promote` counts products between promotions into FP32, 0 for none; `group` the products of a step.
+    `promote` counts products between promotions into FP32, 0 for none; `group` the products of a step. `by_product`
+    tells whether scales enter with products, of kinds that have the choice.
     """
     products, columns = a.shape[1], out.shape[1]
     chunks = -(-columns // CHUNK)
@@ -286,147 +302,30 @@ def dots(
             for start in range(0, products, group):
                 index = start // block
                 if kind == EXACT:
-                    _block_sum(a, b, i, j, start, block, a_table, b_table, sums)
+                    block_sum(a, b, i, j, start, block, a_table, b_table, sums)
                     scale = a_scales[i, index] * b_scales[j, index]
-                    running = _add_block(running, sums, scale, terms, parts, rule)
+                    running = settled(add_block(running, sums, scale, terms, parts), rule)
+                elif kind == SEQUENTIAL and not by_product:
+                    part = 0.0
+                    for k in range(start, start + block):
+                        part = add_once(part, a_table[a[i, k]] * b_table[b[j, k]] + 0.0, rule)
+                    running = add_once(running, part * (a_scales[i, index] * b_scales[j, index]) + 0.0, rule)
                 elif kind == SEQUENTIAL:
                     scale = a_scales[i, index] * b_scales[j, index]
                     running = add_once(running, a_table[a[i, start]] * b_table[b[j, start]] * scale + 0.0, rule)
                 elif by_product:
-                    running = _aligned_products(
+                    raw, _ = aligned_products(
                         a, b, i, j, start, group, block, a_table, b_table, a_exponents, b_exponents, a_scales, b_scales,
                         a_scale_exponents, b_scale_exponents, fraction_bits, inside, running, rule,
                     )  # fmt: skip
+                    running = settled(raw, rule)
                 else:
-                    running = _aligned_blocks(
+                    raw, _ = aligned_blocks(
                         a, b, i, j, start, group, block, a_table, b_table, a_scales, b_scales, a_scale_exponents,
                         b_scale_exponents, fraction_bits, inside, running, terms, rule,
                     )  # fmt: skip
+                    running = settled(raw, rule)
                 end = start + group
                 if promote > 0 and (end % promote == 0 or end == products):
-                    kept, running = add_once(kept, running + 0.0, _FLOAT32_RULE), 0.0
+                    kept, running = add_once(kept, running + 0.0, FLOAT32_RULE), 0.0
             out[i, n] = scale_result(np.float32(kept if promote > 0 else running), a_out[i], b_out[j])
-
-
-@njit(cache=True)
-def _load(
-    first: int, codes: NDArray[np.uint16], table: NDArray[np.float64], exponents: NDArray[np.int32],
-    values: NDArray[np.float64], tops: NDArray[np.int32],
-) -> None:  # fmt: skip
-    """Decode rows of B from `first` into the columns of a tile, values and tops [K, TILE]."""
-    for n in range(min(TILE, codes.shape[0] - first)):
-        for k in range(codes.shape[1]):
-            values[k, n] = table[codes[first + n, k]]
-            tops[k, n] = exponents[codes[first + n, k]]
-
-
-@njit(cache=True)
-def _tile_exponents(
-    row: NDArray[np.int32], tops: NDArray[np.int32], start: int, group: int, largest: NDArray[np.int32],
-    least: NDArray[np.int32],
-) -> None:  # fmt: skip
-    """Find the largest and the least exponent of a group's products, in every column."""
-    largest[:] = NO_EXPONENT
-    least[:] = 0
-    for k in range(start, start + group):
-        own, column = row[k], tops[k]
-        for n in range(TILE):
-            exponent = own + column[n]
-            largest[n] = max(largest[n], exponent)
-            least[n] = min(least[n], exponent)
-
-
-@njit(cache=True)
-def _tile_sums(
-    row: NDArray[np.float64], values: NDArray[np.float64], start: int, count: int, factors: NDArray[np.float64],
-    totals: NDArray[np.float64],
-) -> None:  # fmt: skip
-    """Add the products of K steps, times a factor a column and truncated to integers, to the totals of a tile."""
-    for k in range(start, start + count):
-        own, column = row[k], values[k]
-        for n in range(TILE):
-            totals[n] += truncated(own * column[n] * factors[n])
-
-
-@njit(cache=True)
-def _tile_products(
-    row: NDArray[np.float64], values: NDArray[np.float64], start: int, count: int, totals: NDArray[np.float64]
-) -> None:
-    """Add the products of K steps to the totals of a tile."""
-    for k in range(start, start + count):
-        own, column = row[k], values[k]
-        for n in range(TILE):
-            totals[n] = fma(own, column[n], totals[n])
-
-
-@njit(cache=True, parallel=True)
-def tiles(
-    aligned: bool, a: NDArray[np.float64], a_exponents: NDArray[np.int32], b: NDArray[np.uint16],
-    b_table: NDArray[np.float64], b_exponents: NDArray[np.int32], a_scales: NDArray[np.float64],
-    b_scales: NDArray[np.float64], a_scale_exponents: NDArray[np.int32], b_scale_exponents: NDArray[np.int32],
-    block: int, group: int, fraction_bits: int, inside: bool, promote: int, rule: tuple, a_out: NDArray[np.float32],
-    b_out: NDArray[np.float32], band: int, out: NDArray[np.float32],
-) -> None:  # fmt: skip
-    """Fill `out` [M, N] as `dots` does, a tile of columns at a time.
-
-    For exact block sums of at most 53 bits with their scales, and for aligned groups of products within a block.
-    """
-    rows, columns, products = out.shape[0], out.shape[1], a.shape[1]
-    bands = -(-rows // band)
-    for task in prange(-(-columns // TILE) * bands):
-        first = task // bands * TILE
-        begin, stop = task % bands * band, min((task % bands + 1) * band, rows)
-        width = min(TILE, columns - first)
-        values, tops = np.zeros((products, TILE)), np.zeros((products if aligned else 1, TILE), np.int32)
-        if aligned:
-            _load(first, b, b_table, b_exponents, values, tops)
-        else:
-            for n in range(width):
-                for k in range(products):
-                    values[k, n] = b_table[b[first + n, k]]
-        running, kept = np.zeros((stop - begin, TILE)), np.zeros((stop - begin if promote > 0 else 1, TILE))
-        totals, factors = np.empty(TILE), np.empty(TILE)
-        largest, least = np.empty(TILE, np.int32), np.empty(TILE, np.int32)
-        for start in range(0, products, group):
-            index = start // block
-            ends = promote > 0 and ((start + group) % promote == 0 or start + group == products)
-            for m in range(begin, stop):
-                state = running[m - begin]
-                totals[:] = 0.0
-                if aligned:
-                    _tile_exponents(a_exponents[m], tops, start, group, largest, least)
-                    for n in range(width):
-                        scale = a_scale_exponents[m, index] + b_scale_exponents[first + n, index]
-                        top = largest[n] + scale
-                        if top <= _ZEROS or (least[n] + scale <= _ZEROS and top < _ZERO_EXPONENT):
-                            top = _ZERO_EXPONENT
-                        if inside:
-                            top = max(top, exponent_of(state[n], rule))
-                        largest[n] = top
-                        factor = pow2(fraction_bits - top)
-                        factors[n] = factor * (a_scales[m, index] * b_scales[first + n, index])
-                        if inside:
-                            totals[n] = truncated(state[n] * factor)
-                    _tile_sums(a[m], values, start, group, factors, totals)
-                    for n in range(width):
-                        state[n] = finish_step(totals[n], largest[n] - fraction_bits, state[n], inside, rule)
-                else:
-                    _tile_products(a[m], values, start, block, totals)
-                    for n in range(width):
-                        scale = a_scales[m, index] * b_scales[first + n, index]
-                        state[n] = add_once(state[n], totals[n] * scale + 0.0, rule)
-                if ends:
-                    for n in range(width):
-                        kept[m - begin, n] = add_once(kept[m - begin, n], state[n] + 0.0, _FLOAT32_RULE)
-                        state[n] = 0.0
-        for m in range(begin, stop):
-            for n in range(width):
-                result = kept[m - begin, n] if promote > 0 else running[m - begin, n]
-                out[m, first + n] = scale_result(np.float32(result), a_out[m], b_out[first + n])
-
-
-def band(rows: int, columns: int) -> int:
-    """Return the rows that `tiles` takes at a time: a share a thread where tiles are too few to keep threads busy."""
-    threads = get_num_threads()
-    bands = threads if columns < 4 * threads * TILE and rows >= 4 * threads else 1
-    return -(-rows // bands)

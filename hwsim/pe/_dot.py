@@ -16,26 +16,32 @@ NaN is the canonical one of `rounding`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.formats import BlockSpec, Encoded, FloatSpec, element, element_values
-from hwsim.pe import _elements, _reference
+from hwsim.pe import _dot_checks, _elements, _reference
 from hwsim.pe.accumulator import Accumulator
 from hwsim.pe.timing import unstalled_cycles
 
 MAX_BEATS = 1 << 16
 """Longest dot product in beats for which a unit without blocks sizes its exact sum."""
-MAX_EXACT_BITS = 128
-"""Widest exact sum of a block: FP16 products take 90, E5M2 72; BF16 would take hundreds."""
-FLOAT64_BITS = 53
-MAX_ALIGNED_BITS = 54
-"""Widest aligned sum, sign included: float64 holds it exactly."""
+AdderTree = Literal["binary", "carry_save"]
+"""How the hardware adds up many integers: two at a time, or three to two with one carry propagation at the end."""
+STAGES = ("multiply", "scale", "tree", "decode")
+"""Where pipeline stages lie, in the order in which they are added.
+
+Behind the multipliers; behind the block scales, in front of the accumulator; halfway down the adder tree (a stage that
+only delays where the accumulator takes single products, which no tree adds); behind the element decoders. Each takes
+one cycle more to the result; a beat a cycle enters in any case. There is none inside the accumulator: a step needs the
+sum of the one before.
+"""
 
 
 @dataclass(frozen=True)
@@ -63,11 +69,18 @@ class DotSpec:
     flags : bool
         Whether the result carries the IEEE flags raised in its dot product, above its 32 bits.
     stages : int
-        Pipeline stages between the multipliers and the sum of a beat, 0 or 1.
+        Pipeline stages beyond the least: registers at the first so many of `STAGES`.
     sub_block : int
         Elements, on either side, that share a shift to the right under the block's scale; 0 where there is none.
     shift_bits : int
         Width of such a shift; 0 where there is none.
+    adder_tree : {"binary", "carry_save"}
+        How integers are added up; of no effect on bits and cycles.
+    shift_add : bool
+        Whether a lane adds up shifts of its activation, one a set bit of the weight, in the place of a multiplier.
+    acc_bits : int
+        Width of an integer sum of the whole dot product that doubles before every beat marked ``rescale``; 0 where sums
+        never double and are as wide as they need.
 
     Raises
     ------
@@ -90,6 +103,9 @@ class DotSpec:
     stages: int = 0
     sub_block: int = 0
     shift_bits: int = 0
+    adder_tree: AdderTree = "binary"
+    shift_add: bool = False
+    acc_bits: int = 0
 
     results: ClassVar[int] = 1
     """Results of a dot product; units that stream vectors (`_stream.StreamSpec`) have several."""
@@ -104,16 +120,29 @@ class DotSpec:
 
         if not (isinstance(self.beat_blocks, int) and self.beat_blocks >= 1 and self.lanes % self.beat_blocks == 0):
             raise ValueError(f"beat_blocks must be a divisor of lanes = {self.lanes}, not {self.beat_blocks!r}")
-        if self.stages not in (0, 1):
-            raise ValueError(f"stages must be 0 or 1, not {self.stages!r}")
-        for condition, words in _objections(self):
-            if condition:
-                raise ValueError(words)
+        if not (isinstance(self.stages, int) and 0 <= self.stages <= len(STAGES)):
+            raise ValueError(f"stages must be 0 to {len(STAGES)}, not {self.stages!r}")
+        if self.adder_tree not in get_args(AdderTree):
+            raise ValueError(f"adder_tree must be one of {', '.join(get_args(AdderTree))}, not {self.adder_tree!r}")
+        _dot_checks.check(self)
 
     @property
     def block(self) -> int:
         """Products of a block; 0 when it is the whole dot product."""
         return self.lanes * self.block_beats // self.beat_blocks
+
+    @property
+    def step_beats(self) -> int:
+        """Beats that go together: of a block, or of a group of kind ``aligned`` that is longer."""
+        return max(self.block_beats, -(-self.accumulator.group // self.lanes), 1)
+
+    @property
+    def step_terms(self) -> int:
+        """Terms that meet in one rounding."""
+        rule = self.accumulator
+        if rule.kind != "aligned":
+            return 1
+        return rule.group if rule.by_product else rule.group // self.block
 
     @property
     def a_ints(self) -> tuple[int, ...]:
@@ -145,12 +174,15 @@ class DotSpec:
         """Largest shift of a sub-block, on either side."""
         return (1 << self.shift_bits) - 1
 
+    def has_stage(self, place: str) -> bool:
+        """Tell whether there are registers at one of `STAGES`."""
+        return place in STAGES[: self.stages]
+
     @property
     def latency(self) -> int:
         """Cycles from the last beat to the result.
 
-        Products, block sum, accumulate; one more for each of: a stage between product and sum, promotion into FP32, an
-        output scale.
+        Products, block sum, accumulate; one more for each of: `stages`, promotion into FP32, an output scale.
         """
         return 3 + self.stages + int(self.accumulator.promote_every > 0) + int(self.a_out) + int(self.b_out)
 
@@ -168,7 +200,12 @@ class DotSpec:
 
     @property
     def block_sum_bits(self) -> int:
-        """Signed width that holds any block sum, zero point applied (`MAX_BEATS` beats when blocks have no length)."""
+        """Signed width that holds any block sum, zero point applied (`MAX_BEATS` beats when blocks have no length).
+
+        That of a sum that doubles is given, and bounds the dot products that it takes.
+        """
+        if self.acc_bits:
+            return self.acc_bits
         # S - z sum(a) = sum of a (b - z), and |b - z| <= max(b, z) for unsigned weights, which alone have zero points
         terms = self.block or self.lanes * MAX_BEATS
         return (terms * self.max_product).bit_length() + 1
@@ -185,6 +222,10 @@ class DotSpec:
             terms = rule.group * Fraction(self.max_product, 1 << self.frac_bits) * scales
         return (int((terms + 2) * 2**rule.fraction_bits) + 1).bit_length() + 1
 
+    def beat_cycles(self, beats: Mapping[str, NDArray[np.integer]]) -> NDArray[np.int64] | None:
+        """Return the cycles that each beat occupies the unit's front, int64 [beats]; None: one each."""
+        return None
+
     def layout(self) -> tuple[tuple[str, int, int], ...]:
         """Return the fields of a beat as (name, bits, count), in the order of the payload, least significant first."""
         fields = [("a", self.a_bits, self.lanes), ("b", self.b_bits, self.lanes)]
@@ -195,89 +236,10 @@ class DotSpec:
             fields += [(name, self.shift_bits, self.lanes // self.sub_block) for name in ("a_shift", "b_shift")]
         if self.zero_bits:
             fields.append(("b_zero", self.zero_bits, 1))
+        if self.acc_bits:
+            fields.append(("rescale", 1, 1))
         fields += [(name, 32, 1) for name, there in (("a_out", self.a_out), ("b_out", self.b_out)) if there]
         return (*fields, ("last", 1, 1))
-
-
-def _objections(spec: DotSpec) -> list[tuple[bool, str]]:
-    """Return (is it so, what to say) for what accumulator, lanes and block cannot be together."""
-    rule, block, lanes = spec.accumulator, spec.block, spec.lanes
-    needs_blocks = rule.kind != "exact" or rule.promote_every > 0 or spec.beat_blocks > 1
-    sums_blocks = not rule.by_product
-    wide = [name for name in (spec.a_element, spec.b_element) if element(name).bits > _elements.TABLE_BITS]
-    found = [
-        (
-            bool(wide) and rule.kind != "sequential",
-            f"element {', '.join(wide)} of more than {_elements.TABLE_BITS} bits goes with kind sequential, not "
-            f"{rule.kind}",
-        ),
-        (
-            (spec.sub_block > 0) != (spec.shift_bits > 0) or not 0 <= spec.shift_bits <= 3,
-            f"sub_block and shift_bits (at most 3) go together, not {spec.sub_block} and {spec.shift_bits}",
-        ),
-        (
-            spec.sub_block > 0 and (lanes // spec.beat_blocks % spec.sub_block != 0 or not block),
-            f"sub_block must divide the lanes of a block, {lanes // spec.beat_blocks}, not {spec.sub_block}",
-        ),
-        (
-            spec.sub_block > 0 and (rule != Accumulator() or spec.zero_bits > 0),
-            "shifts of sub-blocks go with the default accumulator and no zero points",
-        ),
-        (spec.block_beats == 0 and needs_blocks, f"an accumulator of kind {rule.kind} needs a block, not 0"),
-        (
-            spec.block_beats > 1 and spec.beat_blocks > 1,
-            "a beat has several blocks, or a block has several beats",
-        ),
-        (
-            spec.zero_bits > 0 and (rule != Accumulator() or spec.beat_blocks > 1),
-            "zero points go with the default accumulator and one block a beat",
-        ),
-        (
-            rule.promote_every % spec.beat_blocks != 0,
-            f"promote_every must be a multiple of the {spec.beat_blocks} blocks of a beat, not {rule.promote_every}",
-        ),
-    ]
-    if sums_blocks and block:
-        bits = spec.block_sum_bits
-        found.append(
-            (
-                bits > MAX_EXACT_BITS,
-                f"the exact sum of {block} products {spec.a_element} x {spec.b_element} needs {bits} bits; allowed are "
-                f"{MAX_EXACT_BITS}: take kind aligned or sequential",
-            )
-        )
-    if rule.kind == "aligned" and block:
-        one_beat = lanes % rule.group == 0
-        found += [
-            (
-                rule.by_product and not one_beat,
-                f"the group must divide lanes = {lanes}, so that its products meet in one cycle, not {rule.group}",
-            ),
-            (
-                rule.by_product and block % rule.group != 0 and rule.group % block != 0,
-                f"the group must divide the block of {block} or be a multiple of it, not {rule.group}",
-            ),
-            (
-                sums_blocks and not (rule.group == block or (one_beat and rule.group % block == 0)),
-                f"with scales 'block' the group must be the block of {block}, or a multiple of it that divides lanes = "
-                f"{lanes}, not {rule.group}",
-            ),
-            (
-                rule.promote_every * block % rule.group != 0,
-                f"a group of {rule.group} must end where {rule.promote_every} blocks of {block} end",
-            ),
-            (
-                sums_blocks and scaled_bits(spec) > FLOAT64_BITS,
-                f"with scales 'block' a block's sum times its scales may have {FLOAT64_BITS} bits, not "
-                f"{scaled_bits(spec)}; take scales 'product'",
-            ),
-            (
-                spec.aligned_bits > MAX_ALIGNED_BITS,
-                f"the aligned sum of {rule.group} terms with {rule.fraction_bits} fraction bits needs "
-                f"{spec.aligned_bits} bits; allowed are {MAX_ALIGNED_BITS}",
-            ),
-        ]
-    return found
 
 
 def block_format(operand: Encoded) -> BlockSpec:
@@ -293,8 +255,8 @@ reference = _reference.reference
 def dot_beats(a: Encoded, b: Encoded, m: int, n: int, spec: DotSpec) -> dict[str, NDArray[np.integer]]:
     """Return the beats of the dot product of row `m` of A and row `n` of B.
 
-    K is filled up to whole beats and blocks with zero codes under scale codes 0: the hardware multiplies them. (Blocks
-    with scales are whole already, see `check_operands`.)
+    K is filled up to whole beats, blocks and groups with zero codes under scale codes 0: the hardware multiplies them.
+    (Blocks with scales are whole already, see `check_operands`.)
 
     Returns
     -------
@@ -312,11 +274,12 @@ def paired_beats(a: Encoded, b: Encoded, spec: DotSpec) -> dict[str, NDArray[np.
     """
     rows, count = a.codes.shape[0], beats_per_dot(a.k, spec)
     block = np.arange(count) // (spec.block_beats or count)
+    blocks = int(block[-1]) + 1
 
     def of_blocks(values: NDArray[np.integer]) -> NDArray[np.integer]:
         if spec.beat_blocks > 1:
             return filled(values, count * spec.beat_blocks).reshape(rows * count, spec.beat_blocks)
-        return values[:, block].reshape(-1)
+        return filled(values, blocks)[:, block].reshape(-1)
 
     beats: dict[str, NDArray[np.integer]] = {
         "a": filled(a.codes, count * spec.lanes).reshape(rows * count, spec.lanes),
@@ -346,15 +309,14 @@ def filled(values: NDArray[np.integer], length: int) -> NDArray[np.integer]:
 
 
 def beats_per_dot(k: int, spec: DotSpec) -> int:
-    """Return the beats of a dot product of length `k`, filled up to whole beats and whole blocks.
+    """Return the beats of a dot product of length `k`, filled up to whole beats, blocks and groups.
 
     Raises
     ------
     ValueError
         When that is more than `MAX_BEATS`, for which the exact sum is sized.
     """
-    step = spec.lanes * (spec.block_beats or 1)
-    count = -(-k // step) * (spec.block_beats or 1)
+    count = -(-k // (spec.lanes * spec.step_beats)) * spec.step_beats
     if not 1 <= count <= MAX_BEATS:
         raise ValueError(
             f"a dot product of K = {k} takes {count} beats of {spec.lanes} lanes; allowed are 1 to {MAX_BEATS}"
@@ -415,12 +377,6 @@ def check_operands(a: Encoded, b: Encoded, spec: DotSpec, unit: str) -> None:
     if (b.zeros is not None) != (spec.zero_bits > 0) or a.zeros is not None:
         raise ValueError(f"{unit}: zero points of the operands do not match the unit (zero_bits={spec.zero_bits})")
     beats_per_dot(a.k, spec)
-
-
-def scaled_bits(spec: DotSpec) -> int:
-    """Return the bits of a block sum's magnitude times its scales."""
-    scales = _elements.significand_bits(spec.a_scale) + _elements.significand_bits(spec.b_scale)
-    return spec.block_sum_bits - 1 + scales
 
 
 def cycles(m: int, n: int, k: int, spec: DotSpec) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from functools import cache
 from typing import NamedTuple
@@ -84,6 +84,11 @@ def _decode(spec: FloatSpec | IntSpec, code: int) -> Decoded:
 def integers(name: str) -> tuple[int, ...]:
     """Return the integer of every code, in units of ``2**-frac_bits``; 0 for codes that are not finite."""
     return tuple(found.integer for found in decode_table(name))
+
+
+def fit_int16(numbers: Sequence[int] | NDArray[np.integer]) -> bool:
+    """Tell whether int16 holds all of some integers."""
+    return bool(np.min(numbers) >= -(1 << 15) and np.max(numbers) < 1 << 15)
 
 
 @cache

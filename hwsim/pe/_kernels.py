@@ -1,9 +1,6 @@
 # mypy: ignore-errors
 # Numba infers the types here; NumPy's stubs do not describe scalars in compiled code.
-"""Numba kernels of `_dot_gemm.gemm` and `_dot_gemm.dots`: exact block sums, then one rounding a block.
-
-`block_gemm` sums in float32 registers, `paired_dots` in integers; both leave rounding to the same functions.
-"""
+"""Numba kernels of `_dot_gemm.gemm` and `_dot_gemm.dots`: exact integer sums, then one rounding a block."""
 
 from __future__ import annotations
 
@@ -15,18 +12,17 @@ from numba import get_num_threads, njit, prange, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-TILE = 192
-"""Output columns a tile, the last one filled up: a constant, so that loops over it compile without remainder.
+from hwsim.pe._elements import fit_int16
+from hwsim.pe._pair_kernels import COLUMNS, ROWS, TILE, add_pairs, add_scaled_pairs, pack
 
-A block's weights (32 x TILE float32) stay in the first-level cache.
-"""
-ROWS = 2
-"""Output rows a pass over a block's weights; with STEPS, what the vector registers hold."""
-STEPS = 4
-"""K steps a read and write of the sums."""
-STRIP = 16
-"""K steps transposed at once, so that the cache lines written stay in the first level."""
-_EXACT_FLOAT32 = 1 << 24
+GROUP = 8
+"""Panels of columns a task: as many tiles in turn take a panel of A from the first-level cache."""
+CHUNK = 512
+"""Pairs of K at a time: the panels of a group are GROUP x COLUMNS x CHUNK x 4 bytes of the second-level cache."""
+WHOLE, FUSED, ONCE = 0, 1, 2
+"""Kinds: one integer sum; float32 fused multiply-adds; rounding once, of float64 sums to odd."""
+_INT32_SUMS = 1 << 31
+_FLOAT32_SUMS = 1 << 24
 
 
 @intrinsic
@@ -86,128 +82,88 @@ def scale_result(total: np.float32, a_out: np.float32, b_out: np.float32) -> np.
 
 
 @njit(cache=True)
-def _sum_block(
-    a: NDArray[np.float32], m: int, start: int, block: int, weights: NDArray[np.float32], sums: NDArray[np.float32]
-) -> None:
-    """sums[i] = a[m + i, start : start + block] times weights[start : start + block, :]; exact, so in any order.
-
-    Arrays are passed whole and cut in here: a view handed to a compiled function costs reference counting.
-    """
-    row0, row1 = a[m], a[m + 1]
-    s0, s1 = sums[0], sums[1]
-    s0[:] = np.float32(0)
-    s1[:] = np.float32(0)
-    whole = block - block % STEPS
-    for k in range(start, start + whole, STEPS):
-        w0, w1, w2, w3 = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
-        a0, a1, a2, a3 = row0[k], row0[k + 1], row0[k + 2], row0[k + 3]
-        b0, b1, b2, b3 = row1[k], row1[k + 1], row1[k + 2], row1[k + 3]
-        for n in range(TILE):
-            x0, x1, x2, x3 = w0[n], w1[n], w2[n], w3[n]
-            s0[n] = fma(a3, x3, fma(a2, x2, fma(a1, x1, fma(a0, x0, s0[n]))))
-            s1[n] = fma(b3, x3, fma(b2, x2, fma(b1, x1, fma(b0, x0, s1[n]))))
-    for k in range(start + whole, start + block):
-        a0, b0, w0 = row0[k], row1[k], weights[k]
-        for n in range(TILE):
-            s0[n] = fma(a0, w0[n], s0[n])
-            s1[n] = fma(b0, w0[n], s1[n])
+def _finish(
+    totals: NDArray[np.number], i: int, j: int, a_out: NDArray[np.float32], b_out: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:  # fmt: skip
+    """Write the results of a tile, scaled, where `out` has a place for them."""
+    rows, columns = min(ROWS, out.shape[0] - i * ROWS), min(COLUMNS, out.shape[1] - j * COLUMNS)
+    for row in range(rows):
+        m = i * ROWS + row
+        for n in range(columns):
+            total = np.float32(totals[row * COLUMNS + n])
+            out[m, j * COLUMNS + n] = scale_result(total, a_out[m], b_out[j * COLUMNS + n])
 
 
 @njit(cache=True)
-def _load_tile(
-    first: int,
-    codes: NDArray[np.uint8],
-    table: NDArray[np.float32],
-    scales: NDArray[np.float64],
-    zeros: NDArray[np.uint8],
-    has_zeros: bool,
-    weights: NDArray[np.float32],
-    tile_scales: NDArray[np.float64],
-    tile_zeros: NDArray[np.float32],
-) -> None:
-    """Decode rows of B from `first` into the columns of a tile: weights [K, TILE], the others [blocks, TILE]."""
-    width = min(TILE, codes.shape[0] - first)
-    for start in range(0, codes.shape[1], STRIP):
-        for n in range(width):
-            for k in range(start, min(start + STRIP, codes.shape[1])):
-                weights[k, n] = table[codes[first + n, k]]
-    for n in range(width):
-        for index in range(scales.shape[1]):
-            tile_scales[index, n] = scales[first + n, index]
-            if has_zeros:
-                tile_zeros[index, n] = np.float32(zeros[first + n, index])
-
-
-@njit(cache=True)
-def _accumulate(
-    sums: NDArray[np.float32],
-    m: int,
-    index: int,
-    a_scales: NDArray[np.float64],
-    scales: NDArray[np.float64],
-    scales32: NDArray[np.float32],
-    fused: bool,
-    result: NDArray[np.float32],
-    at: int,
-) -> None:
-    """result[at + i] = RNE(result[at + i] + sums[i] * a_scales[m + i, index] * scales[index]), with one rounding."""
-    for i in range(ROWS):
-        row, total = sums[i], result[at + i]
-        if fused:
-            a_scale32, row_scales32 = np.float32(a_scales[m + i, index]), scales32[index]
-            for n in range(TILE):
-                total[n] = fma(row[n], a_scale32 * row_scales32[n], total[n])
-        else:
-            a_scale, row_scales = a_scales[m + i, index], scales[index]
-            for n in range(TILE):
-                total[n] = add_block(total[n], row[n], a_scale * row_scales[n])
+def _exchange(tile: NDArray[np.number], i: int, j: int, whole: NDArray[np.number], outward: bool) -> None:
+    """Copy a tile to its place in a matrix, or the other way."""
+    rows, columns = min(ROWS, whole.shape[0] - i * ROWS), min(COLUMNS, whole.shape[1] - j * COLUMNS)
+    for row in range(rows):
+        for n in range(columns):
+            if outward:
+                whole[i * ROWS + row, j * COLUMNS + n] = tile[row * COLUMNS + n]
+            else:
+                tile[row * COLUMNS + n] = whole[i * ROWS + row, j * COLUMNS + n]
 
 
 @njit(cache=True, parallel=True)
-def _block_gemm(
-    a: NDArray[np.float32],
-    a_sums: NDArray[np.float32],
-    a_scales: NDArray[np.float64],
-    b_codes: NDArray[np.uint8],
-    b_table: NDArray[np.float32],
-    b_scales: NDArray[np.float64],
-    b_zeros: NDArray[np.uint8],
-    has_zeros: bool,
-    block: int,
-    fused: bool,
-    a_out: NDArray[np.float32],
-    b_out: NDArray[np.float32],
-    band: int,
-    out: NDArray[np.float32],
-) -> None:
-    """Fill `out` [M, N], parallel over tiles of columns and bands of rows.
+def _tiles(
+    kind: int, a: NDArray[np.int16], b: NDArray[np.int16], pairs: int, blocks: int, chunk: int,
+    a_scales: NDArray[np.float64], b_scales: NDArray[np.float64], a_scales32: NDArray[np.float32],
+    b_scales32: NDArray[np.float32], a_out: NDArray[np.float32], b_out: NDArray[np.float32], height: int,
+    out: NDArray[np.float32], out_sums: NDArray[np.int32],
+) -> None:  # fmt: skip
+    """Fill `out` [M, N], parallel over groups of columns and bands of `height` row panels.
 
-    `a` and `a_scales` have rows of zeros up to a multiple of ROWS; `band` is one too.
+    `out_sums` is the memory of `out`. `chunk` blocks of K at a time, so that the panels of B of a group stay in the
+    second-level cache; between chunks the sums of a tile wait in `out`. `pairs` of integers a block; scales as panels
+    like operands, one a block and row.
     """
-    m_count, k_count, n_count = a.shape[0], a.shape[1], b_codes.shape[0]
-    blocks = k_count // block
-    bands = -(-m_count // band)
-    for task in prange(-(-n_count // TILE) * bands):
-        first = task // bands * TILE
-        start, end = task % bands * band, min((task % bands + 1) * band, m_count)
-        weights = np.zeros((k_count, TILE), np.float32)
-        scales = np.zeros((blocks, TILE), np.float64)
-        zeros = np.zeros((blocks, TILE), np.float32)
-        _load_tile(first, b_codes, b_table, b_scales, b_zeros, has_zeros, weights, scales, zeros)
-        scales32 = scales.astype(np.float32)
-        sums = np.empty((ROWS, TILE), np.float32)
-        result = np.zeros((end - start, TILE), np.float32)
-        for index in range(blocks):
-            for m in range(start, end, ROWS):
-                _sum_block(a, m, index * block, block, weights, sums)
-                if has_zeros:
-                    for i in range(ROWS):
-                        for n in range(TILE):
-                            sums[i, n] -= zeros[index, n] * a_sums[m + i, index]
-                _accumulate(sums, m, index, a_scales, scales, scales32, fused, result, m - start)
-        for m in range(start, min(end, out.shape[0])):
-            for n in range(min(TILE, n_count - first)):
-                out[m, first + n] = scale_result(result[m - start, n], a_out[m], b_out[first + n])
+    row_panels, column_panels = -(-out.shape[0] // ROWS), -(-out.shape[1] // COLUMNS)
+    bands = -(-row_panels // height)
+    for task in prange(-(-column_panels // GROUP) * bands):
+        first, top = task // bands * GROUP, task % bands * height
+        sums, totals = np.empty(TILE, np.int32), np.empty(TILE, np.float32)
+        for start in range(0, blocks, chunk):
+            end = min(start + chunk, blocks)
+            for i in range(top, min(top + height, row_panels)):
+                for j in range(first, min(first + GROUP, column_panels)):
+                    if kind == WHOLE:
+                        sums[:] = 0
+                        if start > 0:
+                            _exchange(sums, i, j, out_sums, False)
+                        a_at, b_at = (i * blocks + start) * pairs, (j * blocks + start) * pairs
+                        add_pairs(a, a_at * 2 * ROWS, b, b_at * 2 * COLUMNS, (end - start) * pairs, sums)
+                        if end < blocks:
+                            _exchange(sums, i, j, out_sums, True)
+                        else:
+                            _finish(sums, i, j, a_out, b_out, out)
+                        continue
+                    totals[:] = 0.0
+                    if start > 0:
+                        _exchange(totals, i, j, out, False)
+                    for index in range(start, end):
+                        a_block, b_block = i * blocks + index, j * blocks + index
+                        a_at, b_at = a_block * pairs * 2 * ROWS, b_block * pairs * 2 * COLUMNS
+                        if kind == FUSED:
+                            add_scaled_pairs(
+                                a, a_at, b, b_at, pairs, a_scales32, a_block * ROWS, b_scales32, b_block * COLUMNS,
+                                totals,
+                            )  # fmt: skip
+                            continue
+                        sums[:] = 0
+                        add_pairs(a, a_at, b, b_at, pairs, sums)
+                        for row in range(ROWS):
+                            scale = a_scales[a_block * ROWS + row]
+                            for n in range(COLUMNS):
+                                at = row * COLUMNS + n
+                                both = scale * b_scales[b_block * COLUMNS + n]
+                                totals[at] = add_block(totals[at], np.float64(sums[at]), both)
+                    if end < blocks:
+                        _exchange(totals, i, j, out, True)
+                    else:
+                        _finish(totals, i, j, a_out, b_out, out)
 
 
 @njit(cache=True)
@@ -242,40 +198,66 @@ def paired_dots(
 
 
 def block_gemm(
-    a: NDArray[np.float32],
+    a_codes: NDArray[np.integer],
+    a_table: NDArray[np.int64],
     b_codes: NDArray[np.integer],
-    b_table: NDArray[np.float32],
+    b_table: NDArray[np.int64],
     a_scales: NDArray[np.float64],
     b_scales: NDArray[np.float64],
     b_zeros: NDArray[np.uint8] | None,
     block: int,
+    max_product: int,
     a_out: NDArray[np.float32],
     b_out: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
-    """Fill `out` [M, N] with block dot products; see `_dot_gemm.gemm` for the exactness argument.
+    """Fill `out` [M, N] with block dot products.
 
-    `a_out` [M] and `b_out` [N] are ones where the unit has no output scale: a product with 1 changes nothing.
+    Codes [rows, K], the integer of every code (within int16), scales [rows, K / block], zero points too; `max_product`
+    is the largest magnitude of a product, zero point applied. `a_out` [M] and `b_out` [N] are ones where the unit has
+    no output scale: a product with 1 changes nothing.
+
+    Exactness
+    ---------
+    No sum of some of a block's products is larger than block * max_product, which has to stay below 2**31: sums are
+    int32. Up to 2**24 float32 holds them all, so that one fused multiply-add has the one rounding, if float32 also
+    holds the products of the scales. Otherwise products of sums and scales are exact in float64.
     """
-    fill = ((0, -a.shape[0] % ROWS), (0, 0))
-    fused = _product_is_exact(a_scales, b_scales)
-    a, a_scales = np.pad(a, fill), np.pad(a_scales, fill)
-    has_zeros = b_zeros is not None
-    a_sums = a.reshape(a.shape[0], -1, block).sum(axis=2) if has_zeros else np.zeros((1, 1), np.float32)
-    zeros = b_zeros if b_zeros is not None else np.zeros((1, 1), np.uint8)
-    band = _band(a.shape[0], out.shape[1], get_num_threads())
-    _block_gemm(
-        a, a_sums, a_scales, b_codes, b_table, b_scales, zeros, has_zeros, block, fused, a_out, b_out, band, out,
+    assert fit_int16(a_table) and fit_int16(b_table) and block * max_product < _INT32_SUMS, (block, max_product)
+    fused = block * max_product <= _FLOAT32_SUMS and _product_is_exact(a_scales, b_scales)
+    kind = FUSED if fused else ONCE
+    scales = _panels(a_scales, ROWS), _panels(b_scales, COLUMNS)
+    small = tuple(side.astype(np.float32) if kind == FUSED else np.empty(0, np.float32) for side in scales)
+    pairs = (block + 1) // 2
+    _tiles(
+        kind, packed(a_codes, a_table, None, block, ROWS), packed(b_codes, b_table, b_zeros, block, COLUMNS), pairs,
+        a_codes.shape[1] // block, max(1, CHUNK // pairs), *scales, *small, a_out, b_out, band(*out.shape), out,
+        out.view(np.int32),
     )  # fmt: skip
 
 
-def _band(rows: int, columns: int, threads: int) -> int:
-    """Return the rows of a band: all, or a share a thread where tiles are too few to keep the threads busy alike.
+def packed(
+    codes: NDArray[np.integer], table: NDArray[np.int64], zeros: NDArray[np.uint8] | None, block: int, width: int
+) -> NDArray[np.int16]:
+    """Return the integers of codes in panels of `width` rows, int16; see `_pair_kernels.pack`."""
+    blocks, panels = codes.shape[1] // block, -(-codes.shape[0] // width)
+    out = np.zeros(panels * width * blocks * (block + block % 2), np.int16)
+    given = zeros if zeros is not None else np.zeros((1, 1), np.uint8)
+    pack(codes, table.astype(np.int16), given, zeros is not None, block, width, out)
+    return out
 
-    Each band decodes its tile's weights anew, so bands stay few and long.
-    """
-    bands = threads if columns < 4 * threads * TILE and rows >= 64 * threads else 1
-    return -(-rows // (ROWS * bands)) * ROWS
+
+def _panels(scales: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """Return scales [rows, blocks] in panels of `width` rows, [panels, blocks, width] in one axis; zeros behind."""
+    filled = np.pad(scales, ((0, -scales.shape[0] % width), (0, 0)))
+    return np.ascontiguousarray(filled.reshape(-1, width, scales.shape[1]).swapaxes(1, 2)).reshape(-1)
+
+
+def band(rows: int, columns: int, height: int = ROWS, width: int = GROUP * COLUMNS) -> int:
+    """Return the row panels of a band: all, or a share a thread where columns are too few to keep threads busy."""
+    threads, panels = get_num_threads(), -(-rows // height)
+    bands = threads if columns < 4 * threads * width and panels >= threads else 1
+    return -(-panels // bands)
 
 
 def _product_is_exact(a_scales: NDArray[np.float64], b_scales: NDArray[np.float64]) -> bool:
@@ -296,9 +278,10 @@ def _least(scales: NDArray[np.float64]) -> float:
 
 
 def integer_gemm(
-    a: NDArray[np.float32],
-    b_codes: NDArray[np.uint8],
-    b_table: NDArray[np.float32],
+    a_codes: NDArray[np.integer],
+    a_table: NDArray[np.int64],
+    b_codes: NDArray[np.integer],
+    b_table: NDArray[np.int64],
     max_product: int,
     a_out: NDArray[np.float32],
     b_out: NDArray[np.float32],
@@ -306,29 +289,31 @@ def integer_gemm(
 ) -> None:
     """Fill `out` [M, N] with exact integer dot products, rounded once to float32, then scaled by row and by column.
 
-    The matrix units of the machine sum integers in float32, exact below 2**24: K is cut so that no sum can reach it,
-    and the pieces are added as integers. Wide integers come as float64, exact below 2**53, which no sum may reach.
+    `a_table` and `b_table` hold the integer of every code, `max_product` the largest magnitude of a product.
+
+    Exactness
+    ---------
+    No sum of some of the products is larger than K * max_product. While that is below 2**31, and the integers fit
+    int16, sums are int32; else the machine's matrix units form them in float64, which holds integers up to 2**53: no
+    sum may pass that.
     """
-    k = a.shape[1]
-    chunk = ((_EXACT_FLOAT32 if a.dtype == np.float32 else 1 << 53) - 1) // max_product
-    assert chunk > 0, max_product
-    total_dtype = np.int32 if k * max_product < 1 << 31 else np.int64
-    width = 4096
-    for first in range(0, b_codes.shape[0], width):
-        columns = slice(first, min(first + width, b_codes.shape[0]))
-        weights = b_table[b_codes[columns]]
+    k = a_codes.shape[1]
+    if k * max_product < _INT32_SUMS and fit_int16(a_table) and fit_int16(b_table):
+        # a pair is a block here, so that the whole is cut into chunks of pairs
+        none = np.empty(0, np.float64), np.empty(0, np.float32)
+        _tiles(
+            WHOLE, packed(a_codes, a_table, None, k, ROWS), packed(b_codes, b_table, None, k, COLUMNS), 1,
+            (k + 1) // 2, CHUNK, none[0], none[0], none[1], none[1], a_out, b_out, band(*out.shape), out,
+            out.view(np.int32),
+        )  # fmt: skip
+        return
+    a, width = a_table.astype(np.float64)[a_codes], GROUP * COLUMNS
+    for first in range(0, out.shape[1], width):
+        columns = slice(first, min(first + width, out.shape[1]))
         view = out[:, columns]
-        if k <= chunk:
-            np.matmul(a, weights.T, out=view)
-        else:
-            total = np.zeros(view.shape, total_dtype)
-            for start in range(0, k, chunk):
-                piece = slice(start, min(start + chunk, k))
-                total += (a[:, piece] @ weights[:, piece].T).astype(total_dtype)
-            view[...] = total
+        # a sum of zeros times negative numbers is +0
+        view[...] = a @ b_table.astype(np.float64)[b_codes[columns]].T + 0.0
         with np.errstate(over="ignore", invalid="ignore"):
             view *= a_out[:, None]
             view *= b_out[columns]
-        undefined = np.isnan(view)
-        if undefined.any():
-            view[undefined] = np.float32(np.nan)  # the one canonical NaN
+        view[np.isnan(view)] = np.float32(np.nan)  # the one canonical NaN

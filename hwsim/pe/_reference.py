@@ -1,7 +1,8 @@
 """A dot product step by step in plain Python integers: what the kernels and the hardware must equal, bit for bit.
 
 Special values follow IEEE 754: a NaN among the factors of a term makes it NaN; Inf times zero is NaN and raises
-`INVALID`; +Inf and -Inf in one sum are NaN and raise `INVALID`; else the sum is that Inf. Once the accumulator is NaN
+`INVALID`; +Inf and -Inf in one sum are NaN and raise `INVALID`; else the sum is that Inf, or with a zero point, whose
+product with the sum of activations is taken off it, NaN and `INVALID`. Once the accumulator is NaN
 it stays so, and it is the one canonical NaN. A scale that is Inf counts as NaN.
 """
 
@@ -77,12 +78,15 @@ def _steps(beats: Beats, spec: DotSpec) -> Iterator[Step]:
     products = count * spec.lanes
     block = spec.block or products
     assert products % block == 0, "the last beat must end a block"
-    size = {"exact": block, "aligned": rule.group, "sequential": 1}[rule.kind]
+    size = {"exact": block, "aligned": rule.group, "sequential": block if rule.sums_in_order else 1}[rule.kind]
+    assert products % size == 0, "the last beat must end a group"
     a, b = (_decoded(beats[side], name) for side, name in (("a", spec.a_element), ("b", spec.b_element)))
     period = rule.promote_every * block
     for start in range(0, products, size):
         end = start + size
-        if rule.by_product:
+        if rule.sums_in_order:
+            terms = [_ordered_term(a, b, start, block, beats, spec)]
+        elif rule.by_product:
             terms = [_product(a[k], b[k], _scales(beats, k, spec), spec) for k in range(start, end)]
         else:
             terms = [_block_term(a, b, k, block, beats, spec) for k in range(start, end, block)]
@@ -108,7 +112,19 @@ def _scales(beats: Beats, k: int, spec: DotSpec) -> list[tuple[Decoded, int]]:
 def _product(a: Decoded, b: Decoded, scales: list[tuple[Decoded, int]], spec: DotSpec) -> Term:
     """Return one product under its scales."""
     special, flags = _times(a, b)
-    return _scaled(special, flags, a.integer * b.integer, a.exponent + b.exponent, scales, spec)
+    return _scaled(Term(special, a.integer * b.integer, -spec.frac_bits, a.exponent + b.exponent, flags), scales)
+
+
+def _ordered_term(a: list[Decoded], b: list[Decoded], start: int, block: int, beats: Beats, spec: DotSpec) -> Term:
+    """Return the rounded sum of a block's products, one after the other, under the scales of its last beat."""
+    rule, fmt = spec.accumulator, spec.accumulator.spec
+    part, flags = 0, 0
+    for k in range(start, start + block):
+        part, raised = _accumulate(part, [_product(a[k], b[k], [], spec)], rule)
+        flags |= raised
+    sign, magnitude, low = rounding.split(part, fmt)
+    term = Term(_class(part, fmt), -magnitude if sign else magnitude, low, 0, flags)
+    return _scaled(term, _scales(beats, start + block - 1, spec))
 
 
 def _block_term(a: list[Decoded], b: list[Decoded], start: int, block: int, beats: Beats, spec: DotSpec) -> Term:
@@ -118,11 +134,15 @@ def _block_term(a: list[Decoded], b: list[Decoded], start: int, block: int, beat
     if spec.zero_bits:
         zero = int(beats["b_zero"][(start + block) // spec.lanes - 1])
         total -= zero * sum(a[k].integer for k in range(start, start + block))
-    return _scaled(special, flags, total, 0, _scales(beats, start + block - 1, spec), spec)
+        if special in (POSITIVE, NEGATIVE):  # an infinity meets itself in the sum of a, or zero in the zero point
+            special, flags = NOT_A_NUMBER, flags | rounding.INVALID
+    return _scaled(Term(special, total, -spec.frac_bits, 0, flags), _scales(beats, start + block - 1, spec))
 
 
 def _up(beats: Beats, k: int, spec: DotSpec) -> int:
-    """Return by how much product k lies above the grid of the largest shifts to the right."""
+    """Return by how much product k is shifted left: up from the grid of the largest shifts, or by what doubles it."""
+    if spec.acc_bits:
+        return int(np.asarray(beats["rescale"])[k // spec.lanes + 1 :].sum())
     if not spec.sub_block:
         return 0
     sub = k // spec.sub_block
@@ -160,11 +180,9 @@ def _sum_class(terms: Iterable[tuple[int, int]]) -> tuple[int, int]:
     return max(classes & {POSITIVE, NEGATIVE}, default=0), flags
 
 
-def _scaled(
-    special: int, flags: int, integer: int, exponent: int, scales: list[tuple[Decoded, int]], spec: DotSpec
-) -> Term:
-    """Return a product or a block's sum as a term, times its scales."""
-    low = -spec.frac_bits
+def _scaled(term: Term, scales: list[tuple[Decoded, int]]) -> Term:
+    """Return a product or a block's sum times its scales."""
+    special, integer, low, exponent, flags = term
     for scale, frac_bits in scales:
         integer, low, exponent = integer * scale.integer, low - frac_bits, exponent + scale.exponent
     if special != NOT_A_NUMBER and any(scale.special for scale, _ in scales):

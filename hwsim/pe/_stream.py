@@ -50,6 +50,9 @@ class StreamSpec:
         """Return the fields of a beat as (name, bits, count), in the order of the payload, least significant first."""
         return (*self.inputs, ("last", 1, 1))
 
+    def beat_cycles(self, beats: Mapping[str, NDArray[np.integer]]) -> None:
+        """Return the cycles that each beat occupies the unit's front; None: one each."""
+
     def cycles(self, transactions: int) -> int:
         """Return the cycles from the first beat to the last result of transactions back to back, without stalls."""
         return unstalled_cycles([transactions * self.beats], self.latency, self.results)
@@ -80,7 +83,8 @@ def corner_float32(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[
     """Draw finite float32 rows: most with magnitudes as data has them, others where encoders err.
 
     By rows: normal data with outliers under any exponent; values of few significant bits, which are ties of narrow
-    formats; their neighbours one unit in the last place away; zeros of both signs; subnormals; and any bits.
+    formats; their neighbours, away by a unit in the last place or by another low bit; zeros of both signs; subnormals;
+    and any bits.
     """
     rows = shape[0]
     kind = rng.integers(8, size=(rows, 1))
@@ -88,7 +92,7 @@ def corner_float32(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[
     exponent = np.clip(exponent + rng.integers(-12, 13, shape) * rng.integers(0, 2, (rows, 1)), 0, 254)
     mantissa = rng.integers(1 << 23, size=shape)
     coarse = mantissa >> (keep := rng.integers(17, 23, shape)) << keep
-    nudge = rng.integers(-1, 2, shape) * (kind == 2)
+    nudge = (rng.integers(-1, 2, shape) << rng.integers(0, 1 + keep * rng.integers(2, size=shape))) * (kind == 2)
     bits = (exponent << 23) + np.where((kind == 1) | (kind == 2), coarse, mantissa) + nudge
     bits = np.where(kind == 3, np.where(rng.random(shape) < 0.1, bits, 0), bits)
     bits = np.where(kind == 4, mantissa >> rng.integers(0, 23, shape), bits)

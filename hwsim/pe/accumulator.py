@@ -25,6 +25,9 @@ _FORMATS: dict[str, FloatSpec] = {spec.name: spec for spec in (FLOAT32, FLOAT16,
 ZERO_EXPONENT = -126
 """Exponent of a term that is zero, in the maximum to which terms are aligned: of a float32 zero, as in MMA-Sim."""
 
+MAX_GROUP = 256
+"""Most products that meet in one alignment."""
+
 
 @dataclass(frozen=True)
 class Accumulator:
@@ -40,7 +43,11 @@ class Accumulator:
           exactly and rounded once. A float's exponent is that of its hidden bit, subnormals share the smallest normal
           one, integers have exponent 0; a product has the sum of its factors' exponents (its significand, in [1, 4), is
           not normalised), a term that is zero has `ZERO_EXPONENT`.
-        - ``sequential``: a step is a product: ``acc = round(acc + a * b * X_A * X_B)``, in ascending K.
+        - ``sequential``: one product after the other, in ascending K, one rounding each. With scales ``product`` a step
+          is a product under its scales: ``acc = round(acc + a * b * X_A * X_B)``. With scales ``block`` a block has a
+          sum of its own, in the accumulator's format and with its rounding: ``part = round(part + a * b)`` from +0; a
+          step is a block: ``acc = round(acc + part * X_A * X_B)``, the product exact, one rounding. That is the order
+          of TOSA's MATMUL_T_BLOCK_SCALED, which leaves the last bits to a tolerance.
     format : {"float32", "float16", "bfloat16"}
         Format of the accumulator.
     rounding : {"rne", "rtz", "rdn", "rod"}
@@ -51,15 +58,16 @@ class Accumulator:
     kept_bits : int, optional
         Fraction bits kept of the format (its exponent range stays); None keeps all.
     group : int
-        Products of a step of kind ``aligned``; 0 for the other kinds.
+        Products of a step of kind ``aligned``, up to `MAX_GROUP`; 0 for the other kinds. A dot product is filled up to
+        whole groups with products that are zero.
     fraction_bits : int
         F of kind ``aligned``; 0 for the other kinds.
     addend : {"inside", "outside"}
         Kind ``aligned``: whether the accumulator is aligned and truncated like a term, or is added exactly.
     scales : {"block", "product"}
-        Where block scales enter. ``block``: with the exact sum of a block, and the term of kind ``aligned`` is that sum
-        times the scales' significands, with the scales' exponents alone. ``product``: with each product (kinds
-        ``aligned`` and ``sequential``).
+        Where block scales enter. ``block``: with the sum of a block, exact but for kind ``sequential``; the term of
+        kind ``aligned`` is that sum times the scales' significands, with the scales' exponents alone. ``product``: with
+        each product (kinds ``aligned`` and ``sequential``).
     promote_every : int
         Blocks after which the accumulator is added into an FP32 sum (round to nearest even) and starts again at +0; 0:
         never. What is left after the last block is added too.
@@ -106,7 +114,10 @@ class Accumulator:
                 kept is not None and not (_whole(kept) and 2 <= kept <= full),
                 f"kept_bits must be None or 2 to {full}, the fraction bits of {self.format}, not {kept!r}",
             ),
-            (aligned and self.group < 1, f"kind aligned needs a group of at least 1 product, not {self.group}"),
+            (
+                aligned and not 1 <= self.group <= MAX_GROUP,
+                f"kind aligned needs a group of at least 1 product, at most {MAX_GROUP}, not {self.group}",
+            ),
             (
                 aligned and not 1 <= self.fraction_bits <= 48,
                 f"kind aligned needs fraction_bits of 1 to 48, not {self.fraction_bits}",
@@ -118,7 +129,6 @@ class Accumulator:
             ),
             (not aligned and self.addend != "inside", "addend 'outside' is for kind aligned"),
             (self.kind == "exact" and self.scales != "block", "kind exact takes scales 'block', not 'product'"),
-            (self.kind == "sequential" and self.scales != "product", "kind sequential takes scales 'product'"),
         ]
 
     @cached_property
@@ -131,8 +141,13 @@ class Accumulator:
 
     @property
     def by_product(self) -> bool:
-        """Whether terms are single products, and not the exact sums of blocks."""
-        return self.scales == "product"
+        """Whether single products are taken in, and not the exact sums of blocks."""
+        return self.scales == "product" or self.kind == "sequential"
+
+    @property
+    def sums_in_order(self) -> bool:
+        """Whether a block has a rounded sum of its own."""
+        return self.scales == "block" and self.kind == "sequential"
 
 
 def _whole(value: object) -> bool:

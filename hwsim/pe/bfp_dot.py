@@ -7,15 +7,13 @@ NaN. It is the shared datapath of `mx_dot` with multipliers of magnitudes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from hwsim.formats import BlockSpec, Encoded
-from hwsim.pe import _dot, _dot_gemm
+from hwsim.formats import BlockSpec
+from hwsim.pe import _dot, _unit
+from hwsim.pe._unit import beats, cycles, dots, gemm, paired_beats, reference
 
 NAME = "bfp_dot"
 ELEMENTS = ("signmag4", "signmag5", "signmag8")
@@ -39,7 +37,9 @@ class Params:
     a_element : str, optional
         Element of the activations; None: as the weights.
     stages : int
-        Pipeline stages between multipliers and sum, 0 or 1.
+        Pipeline stages beyond the least, 0 to 4: registers at the first so many of `_dot.STAGES`.
+    adder_tree : {"binary", "carry_save"}
+        How the products of a beat are added up; of no effect on bits and cycles.
 
     Raises
     ------
@@ -52,20 +52,17 @@ class Params:
     lanes: int = 16
     a_element: str | None = None
     stages: int = 0
+    adder_tree: _dot.AdderTree = "binary"
+
+    unit: ClassVar[str] = NAME
 
     def __post_init__(self) -> None:
         for name in ("element", "a_element"):
-            value = getattr(self, name)
-            if value not in ELEMENTS and not (name == "a_element" and value is None):
-                raise ValueError(f"{NAME}: {name} must be one of {', '.join(ELEMENTS)}, not {value!r}")
-        if not isinstance(self.lanes, int) or not 1 <= self.lanes <= MAX_LANES:
-            raise ValueError(f"{NAME}: lanes must be an integer of 1 to {MAX_LANES}, not {self.lanes!r}")
-        if not isinstance(self.block, int) or not MIN_BLOCK <= self.block <= MAX_BLOCK:
-            raise ValueError(f"{NAME}: block must be an integer of {MIN_BLOCK} to {MAX_BLOCK}, not {self.block!r}")
-        if self.block % self.lanes and self.lanes % self.block:
-            raise ValueError(f"{NAME}: block must be a multiple of lanes = {self.lanes} or divide it, not {self.block}")
-        if self.stages not in (0, 1):
-            raise ValueError(f"{NAME}: stages must be 0 or 1, not {self.stages!r}")
+            _unit.check_choice(self, name, ELEMENTS, optional=name == "a_element")
+        _unit.check_range(self, "lanes", 1, MAX_LANES)
+        _unit.check_range(self, "block", MIN_BLOCK, MAX_BLOCK)
+        _unit.check_block(self, "block", self.lanes)
+        _unit.check_datapath(self)
 
     @cached_property
     def datapath(self) -> _dot.DotSpec:
@@ -79,6 +76,7 @@ class Params:
             b_scale=SCALE,
             beat_blocks=max(self.lanes // self.block, 1),
             stages=self.stages,
+            adder_tree=self.adder_tree,
         )
 
 
@@ -95,36 +93,6 @@ def params_for(weight: BlockSpec, activation: BlockSpec, lanes: int | None = Non
     return Params(element, block, lanes or min(block, MAX_LANES), None if a_element == element else a_element)
 
 
-def reference(beats: Mapping[str, NDArray[np.integer]], params: Params) -> int:
-    """Return the float32 bits of one dot product in plain Python integers (slow, obviously right)."""
-    return _dot.reference(beats, params.datapath)
-
-
-def gemm(a: Encoded, b: Encoded, params: Params) -> NDArray[np.float32]:
-    """Return C[M, N] = A[M, K] B[N, K]^T in float32, each output the bits of `reference`; see `_dot_gemm.gemm`."""
-    return _dot_gemm.gemm(a, b, params.datapath, NAME)
-
-
-def dots(a: Encoded, b: Encoded, params: Params) -> NDArray[np.unsignedinteger]:
-    """Return the float32 bits of the dot products of row i of A and row i of B, each the bits of `reference`."""
-    return _dot_gemm.dots(a, b, params.datapath, NAME)
-
-
-def beats(a: Encoded, b: Encoded, m: int, n: int, params: Params) -> dict[str, NDArray[np.integer]]:
-    """Return the beats that the unit takes for row `m` of A and row `n` of B."""
-    return _dot.dot_beats(a, b, m, n, params.datapath)
-
-
-def paired_beats(a: Encoded, b: Encoded, params: Params) -> dict[str, NDArray[np.integer]]:
-    """Return the beats that the unit takes for row i of A and row i of B, for every i, one after the other."""
-    return _dot.paired_beats(a, b, params.datapath)
-
-
-def cycles(m: int, n: int, k: int, params: Params) -> int:
-    """Return the cycles of one unit for M x N dot products of length K, without stalls."""
-    return _dot.cycles(m, n, k, params.datapath)
-
-
 def actions(m: int, n: int, k: int, params: Params) -> dict[str, int]:
     """Return counts of the events of a GEMM (K without padding); the names are explained in `hwsim.cost`."""
     spec = params.datapath
@@ -136,3 +104,6 @@ def actions(m: int, n: int, k: int, params: Params) -> dict[str, int]:
         "mul_block_scale_e8m0": outputs * blocks,
         "add_float32": outputs * blocks,
     }
+
+
+__all__ = ["NAME", "Params", "actions", "beats", "cycles", "dots", "gemm", "paired_beats", "params_for", "reference"]

@@ -8,16 +8,16 @@ shared datapath with one lane and a sequential accumulator.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.formats import BlockSpec, Encoded, element, element_values
-from hwsim.pe import _dot, _dot_gemm, _elements
+from hwsim.pe import _dot, _dot_gemm, _elements, _unit
+from hwsim.pe._unit import beats, cycles, paired_beats, reference
 from hwsim.pe.accumulator import Accumulator
 
 NAME = "fp_fma"
@@ -46,7 +46,7 @@ class Params:
         Whether the result carries the IEEE flags raised in its dot product: bits 32 to 35 hold inexact, underflow,
         overflow and invalid.
     stages : int
-        Pipeline stages between multiplier and sum, 0 or 1.
+        Pipeline stages beyond the least, 0 to 4: registers at the first so many of `_dot.STAGES`.
 
     Raises
     ------
@@ -61,6 +61,8 @@ class Params:
     flags: bool = False
     stages: int = 0
 
+    unit: ClassVar[str] = NAME
+
     def __post_init__(self) -> None:
         for name, allowed in (("accumulate", ACCUMULATORS), ("rounding", ROUNDINGS), ("element", ELEMENTS)):
             if getattr(self, name) not in allowed:
@@ -69,8 +71,7 @@ class Params:
             raise ValueError(f"{NAME}: a_element must be None or one of {', '.join(ELEMENTS)}, not {self.a_element!r}")
         if not isinstance(self.flags, bool):
             raise ValueError(f"{NAME}: flags must be True or False, not {self.flags!r}")
-        if self.stages not in (0, 1):
-            raise ValueError(f"{NAME}: stages must be 0 or 1, not {self.stages!r}")
+        _unit.check_datapath(self)
 
     @property
     def lanes(self) -> int:
@@ -98,11 +99,6 @@ def params_for(weight: BlockSpec, activation: BlockSpec, lanes: int | None = Non
     if len(names) != 2 or not set(names) <= set(ELEMENTS) or lanes not in (None, 1):
         return None
     return Params(names[0], None if names[1] == names[0] else names[1])
-
-
-def reference(beats: Mapping[str, NDArray[np.integer]], params: Params) -> int:
-    """Return the float32 bits of one dot product in plain Python integers (slow, obviously right)."""
-    return _dot.reference(beats, params.datapath)
 
 
 def gemm(a: Encoded, b: Encoded, params: Params) -> NDArray[np.float32]:
@@ -169,21 +165,6 @@ def _fill(
     kernels.general(a, b, paired, numbers, out)
 
 
-def beats(a: Encoded, b: Encoded, m: int, n: int, params: Params) -> dict[str, NDArray[np.integer]]:
-    """Return the beats that the unit takes for row `m` of A and row `n` of B."""
-    return _dot.dot_beats(a, b, m, n, params.datapath)
-
-
-def paired_beats(a: Encoded, b: Encoded, params: Params) -> dict[str, NDArray[np.integer]]:
-    """Return the beats that the unit takes for row i of A and row i of B, for every i, one after the other."""
-    return _dot.paired_beats(a, b, params.datapath)
-
-
-def cycles(m: int, n: int, k: int, params: Params) -> int:
-    """Return the cycles of one unit for M x N dot products of length K, without stalls."""
-    return _dot.cycles(m, n, k, params.datapath)
-
-
 def actions(m: int, n: int, k: int, params: Params) -> dict[str, int]:
     """Return counts of the events of a GEMM (K without padding); the names are explained in `hwsim.cost`."""
     spec = params.datapath
@@ -196,3 +177,6 @@ def actions(m: int, n: int, k: int, params: Params) -> dict[str, int]:
     else:
         product = "mul_bfloat16" if "bfloat16" in names else "mul_float16"
     return {product: m * n * k, f"add_{params.accumulate}": m * n * k}
+
+
+__all__ = ["NAME", "Params", "actions", "beats", "cycles", "dots", "gemm", "paired_beats", "params_for", "reference"]

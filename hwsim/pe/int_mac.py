@@ -9,15 +9,13 @@ sum (``S - zero * sum(a)``), and the result takes the scale of its activation ro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, ClassVar, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from hwsim.formats import BlockSpec, Encoded, element
-from hwsim.pe import _dot, _dot_gemm
+from hwsim.formats import BlockSpec, element
+from hwsim.pe import _dot, _unit
+from hwsim.pe._unit import beats, cycles, dots, gemm, paired_beats, reference
 
 NAME = "int_mac"
 ELEMENTS = tuple(f"int{bits}" for bits in range(2, 17))
@@ -41,6 +39,10 @@ class Params:
         Whether groups have a zero point of the weight's width.
     activation : str
         Activation element, ``int2`` to ``int16``.
+    stages : int
+        Pipeline stages beyond the least, 0 to 4: registers at the first so many of `_dot.STAGES`.
+    adder_tree : {"binary", "carry_save"}
+        How the products of a beat are added up; of no effect on bits and cycles.
 
     Raises
     ------
@@ -53,42 +55,54 @@ class Params:
     block: int = 0
     zero_point: bool = False
     activation: str = "int8"
+    stages: int = 0
+    adder_tree: _dot.AdderTree = "binary"
+
+    unit: ClassVar[str] = NAME
+    spec_kind: ClassVar[type[_dot.DotSpec]] = _dot.DotSpec
+    """Kind of the datapath; units that multiply the same operands in their own way have another."""
 
     def __post_init__(self) -> None:
         if self.weight not in (*ELEMENTS, "uint4"):
-            raise ValueError(f"{NAME}: weight must be int2 to int16 or uint4, not {self.weight!r}")
+            raise ValueError(f"{self.unit}: weight must be int2 to int16 or uint4, not {self.weight!r}")
         if self.activation not in ELEMENTS:
-            raise ValueError(f"{NAME}: activation must be int2 to int16, not {self.activation!r}")
+            raise ValueError(f"{self.unit}: activation must be int2 to int16, not {self.activation!r}")
         if self.zero_point != (self.weight == "uint4"):
             raise ValueError(
-                f"{NAME}: zero_point goes with weight uint4, not zero_point={self.zero_point} {self.weight}"
+                f"{self.unit}: zero_point goes with weight uint4, not zero_point={self.zero_point} {self.weight}"
             )
         if self.zero_point and not self.block:
-            raise ValueError(f"{NAME}: zero points need a group scale; block must not be 0")
+            raise ValueError(f"{self.unit}: zero points need a group scale; block must not be 0")
         if not isinstance(self.lanes, int) or self.lanes < 1:
-            raise ValueError(f"{NAME}: lanes must be a positive integer, not {self.lanes!r}")
+            raise ValueError(f"{self.unit}: lanes must be a positive integer, not {self.lanes!r}")
         if self.block < 0 or self.block % self.lanes:
-            raise ValueError(f"{NAME}: block must be 0 or a multiple of lanes = {self.lanes}, not {self.block}")
+            raise ValueError(f"{self.unit}: block must be 0 or a multiple of lanes = {self.lanes}, not {self.block}")
+        _unit.check_datapath(self)
         bits, allowed = self.datapath.block_sum_bits, MAX_SUM_BITS if self._wide else 32
         if bits > allowed and self.block:
             raise ValueError(
-                f"{NAME}: the sum of a block of {self.block} does not fit {allowed} bits (it takes {bits}); take a "
-                "shorter block"
+                f"{self.unit}: the sum of a block of {self.block} does not fit {allowed} bits (it takes {bits}); take "
+                "a shorter block"
             )
         if bits > MAX_SUM_BITS:
             raise ValueError(
-                f"{NAME}: the sum of {_dot.MAX_BEATS} beats takes {bits} bits, allowed are {MAX_SUM_BITS}; take fewer "
-                f"lanes than {self.lanes}"
+                f"{self.unit}: the sum of {_dot.MAX_BEATS} beats takes {bits} bits, allowed are {MAX_SUM_BITS}; take "
+                f"fewer lanes than {self.lanes}"
             )
 
     @property
     def _wide(self) -> bool:
         return max(element(self.weight).bits, element(self.activation).bits) > 8
 
+    @property
+    def sum_words(self) -> int:
+        """Words of 32 bits as which an addition of products is counted."""
+        return -(-self.datapath.block_sum_bits // 32) if self._wide else 1
+
     @cached_property
     def datapath(self) -> _dot.DotSpec:
         """The shared datapath with these widths."""
-        return _dot.DotSpec(
+        return self.spec_kind(
             a_element=self.activation,
             b_element=self.weight,
             lanes=self.lanes,
@@ -97,11 +111,26 @@ class Params:
             zero_bits=4 if self.zero_point else 0,
             a_out=True,
             b_out=not self.block,
+            stages=self.stages,
+            adder_tree=self.adder_tree,
+            **self.spec_fields(),
         )
+
+    def spec_fields(self) -> dict[str, Any]:
+        """Return the fields that a datapath of another kind has beside those of `_dot.DotSpec`."""
+        return {}
 
 
 def params_for(weight: BlockSpec, activation: BlockSpec, lanes: int | None = None) -> Params | None:
     """Return the Params with which this unit takes such operands, or None when it cannot."""
+    return fitting(Params, weight, activation, lanes)
+
+
+P = TypeVar("P", bound=Params)
+
+
+def fitting(kind: type[P], weight: BlockSpec, activation: BlockSpec, lanes: int | None) -> P | None:
+    """Return Params of a kind that take such operands, or None where there are none."""
     by_row = activation.scale is not None and activation.scale.name == "float32" and activation.block_size is None
     if not by_row or activation.zero_point != "none" or activation.element.name not in ELEMENTS:
         return None
@@ -111,43 +140,13 @@ def params_for(weight: BlockSpec, activation: BlockSpec, lanes: int | None = Non
     if weight.block_size is None:
         if weight.scale.name != "float32" or weight.zero_point != "none":
             return None
-        return Params(weight.element.name, lanes or Params.lanes, activation=taken)
+        return kind(weight.element.name, lanes or kind.lanes, activation=taken)
     if weight.scale.name != "float16" or not isinstance(weight.block_size, int) or weight.row_scale != "none":
         return None
     zeros = weight.zero_point != "none"
     if zeros != (weight.element.name == "uint4"):
         return None
-    return Params(weight.element.name, lanes or Params.lanes, weight.block_size, zeros, taken)
-
-
-def reference(beats: Mapping[str, NDArray[np.integer]], params: Params) -> int:
-    """Return the float32 bits of one dot product in plain Python integers (slow, obviously right)."""
-    return _dot.reference(beats, params.datapath)
-
-
-def gemm(a: Encoded, b: Encoded, params: Params) -> NDArray[np.float32]:
-    """Return C[M, N] = A[M, K] B[N, K]^T in float32, each output the bits of `reference`; see `_dot_gemm.gemm`."""
-    return _dot_gemm.gemm(a, b, params.datapath, NAME)
-
-
-def dots(a: Encoded, b: Encoded, params: Params) -> NDArray[np.uint32]:
-    """Return the float32 bits of the dot products of row i of A and row i of B, each the bits of `reference`."""
-    return _dot_gemm.dots(a, b, params.datapath, NAME)
-
-
-def beats(a: Encoded, b: Encoded, m: int, n: int, params: Params) -> dict[str, NDArray[np.integer]]:
-    """Return the beats that the unit takes for row `m` of A and row `n` of B."""
-    return _dot.dot_beats(a, b, m, n, params.datapath)
-
-
-def paired_beats(a: Encoded, b: Encoded, params: Params) -> dict[str, NDArray[np.integer]]:
-    """Return the beats that the unit takes for row i of A and row i of B, for every i, one after the other."""
-    return _dot.paired_beats(a, b, params.datapath)
-
-
-def cycles(m: int, n: int, k: int, params: Params) -> int:
-    """Return the cycles of one unit for M x N dot products of length K, without stalls."""
-    return _dot.cycles(m, n, k, params.datapath)
+    return kind(weight.element.name, lanes or kind.lanes, weight.block_size, zeros, taken)
 
 
 def actions(m: int, n: int, k: int, params: Params) -> dict[str, int]:
@@ -156,7 +155,7 @@ def actions(m: int, n: int, k: int, params: Params) -> dict[str, int]:
     outputs, blocks = m * n, _dot.block_count(k, spec)
     # multipliers are those of 4, 8 or 16 bits
     low, high = sorted(next(bits for bits in (4, 8, 16) if bits >= width) for width in (spec.a_bits, spec.b_bits))
-    words = -(-spec.block_sum_bits // 32) if params._wide else 1  # wider additions count as several
+    words = params.sum_words
     counts = {
         f"mul_int{low}_int{high}": outputs * k,
         "add_int32": outputs * k * words,
@@ -170,3 +169,6 @@ def actions(m: int, n: int, k: int, params: Params) -> dict[str, int]:
         counts["add_int32"] += outputs * (k + blocks)
         counts["mul_int32_uint4"] = outputs * blocks
     return counts
+
+
+__all__ = ["NAME", "Params", "actions", "beats", "cycles", "dots", "gemm", "paired_beats", "params_for", "reference"]

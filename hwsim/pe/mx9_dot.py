@@ -9,16 +9,17 @@ to 25 bits at most; the sums here take fewer.) Exponent code FF makes the result
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.formats import Encoded
 from hwsim.formats.families.microexponent import MicroExponentSpec
-from hwsim.pe import _dot, _elements
+from hwsim.pe import _dot, _elements, _unit
+from hwsim.pe._unit import beats, cycles, paired_beats, reference
 
 NAME = "mx9_dot"
 FAMILY = MicroExponentSpec
@@ -47,7 +48,9 @@ class Params:
     a_element : str, optional
         Element of the activations; None: as the weights.
     stages : int
-        Pipeline stages between multipliers and sum, 0 or 1.
+        Pipeline stages beyond the least, 0 to 4: registers at the first so many of `_dot.STAGES`.
+    adder_tree : {"binary", "carry_save"}
+        How the products of a beat are added up; of no effect on bits and cycles.
 
     Raises
     ------
@@ -61,24 +64,21 @@ class Params:
     lanes: int = 16
     a_element: str | None = None
     stages: int = 0
+    adder_tree: _dot.AdderTree = "binary"
+
+    unit: ClassVar[str] = NAME
 
     def __post_init__(self) -> None:
         for name in ("element", "a_element"):
-            value = getattr(self, name)
-            if value not in ELEMENTS and not (name == "a_element" and value is None):
-                raise ValueError(f"{NAME}: {name} must be one of {', '.join(ELEMENTS)}, not {value!r}")
+            _unit.check_choice(self, name, ELEMENTS, optional=name == "a_element")
         for name, top in (("lanes", MAX_LANES), ("block", MAX_BLOCK), ("sub_block", MAX_BLOCK)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or not 1 <= value <= top:
-                raise ValueError(f"{NAME}: {name} must be an integer of 1 to {top}, not {value!r}")
-        if self.block % self.lanes and self.lanes % self.block:
-            raise ValueError(f"{NAME}: block must be a multiple of lanes = {self.lanes} or divide it, not {self.block}")
+            _unit.check_range(self, name, 1, top)
+        _unit.check_block(self, "block", self.lanes)
         if min(self.block, self.lanes) % self.sub_block:
             raise ValueError(
                 f"{NAME}: sub_block must divide block = {self.block} and lanes = {self.lanes}, not {self.sub_block}"
             )
-        if self.stages not in (0, 1):
-            raise ValueError(f"{NAME}: stages must be 0 or 1, not {self.stages!r}")
+        _unit.check_datapath(self)
 
     @cached_property
     def datapath(self) -> _dot.DotSpec:
@@ -92,6 +92,7 @@ class Params:
             b_scale=SCALE,
             beat_blocks=max(self.lanes // self.block, 1),
             stages=self.stages,
+            adder_tree=self.adder_tree,
             sub_block=self.sub_block,
             shift_bits=SHIFT_BITS,
         )
@@ -149,18 +150,12 @@ def _scales(operand: Encoded, blocks: int) -> NDArray[np.float64]:
     return _elements.value_table(SCALE)[np.pad(scales, ((0, 0), (0, blocks - scales.shape[1])))]
 
 
-def reference(beats: Mapping[str, NDArray[np.integer]], params: Params) -> int:
-    """Return the float32 bits of one dot product in plain Python integers (slow, obviously right)."""
-    return _dot.reference(beats, params.datapath)
-
-
 def gemm(a: Encoded, b: Encoded, params: Params) -> NDArray[np.float32]:
     """Return C[M, N] = A[M, K] B[N, K]^T in float32, each output the bits of `reference`.
 
     Exactness
     ---------
-    A code under its shift is an integer on the grid of the largest shift. Block sums of these stay below 2**23 (128
-    products of 127 * 127 * 4) and are exact in float32; the rest is as in `_dot_gemm.gemm`.
+    A code under its shift is an integer on the grid of the largest shift; the rest is as in `_dot_gemm.gemm`.
 
     Raises
     ------
@@ -171,17 +166,18 @@ def gemm(a: Encoded, b: Encoded, params: Params) -> NDArray[np.float32]:
     _check(a, b, spec)
     from hwsim.pe import _kernels as kernels
 
-    assert spec.block * spec.max_product < 1 << 24
     length = _dot.beats_per_dot(a.k, spec) * spec.lanes
     blocks, out = length // spec.block, np.empty((a.codes.shape[0], b.codes.shape[0]), np.float32)
     kernels.block_gemm(
-        np.array(_table(spec.a_element, spec), np.float32)[_codes(a, length, spec)],
+        _codes(a, length, spec),
+        np.array(_table(spec.a_element, spec)),
         _codes(b, length, spec),
-        np.array(_table(spec.b_element, spec), np.float32),
+        np.array(_table(spec.b_element, spec)),
         _scales(a, blocks) * 2.0**-spec.frac_bits,
         _scales(b, blocks),
         None,
         spec.block,
+        spec.max_product,
         np.ones(out.shape[0], np.float32),
         np.ones(out.shape[1], np.float32),
         out,
@@ -217,21 +213,6 @@ def dots(a: Encoded, b: Encoded, params: Params) -> NDArray[np.uint32]:
     return out.view(np.uint32)
 
 
-def beats(a: Encoded, b: Encoded, m: int, n: int, params: Params) -> dict[str, NDArray[np.integer]]:
-    """Return the beats that the unit takes for row `m` of A and row `n` of B."""
-    return _dot.dot_beats(a, b, m, n, params.datapath)
-
-
-def paired_beats(a: Encoded, b: Encoded, params: Params) -> dict[str, NDArray[np.integer]]:
-    """Return the beats that the unit takes for row i of A and row i of B, for every i, one after the other."""
-    return _dot.paired_beats(a, b, params.datapath)
-
-
-def cycles(m: int, n: int, k: int, params: Params) -> int:
-    """Return the cycles of one unit for M x N dot products of length K, without stalls."""
-    return _dot.cycles(m, n, k, params.datapath)
-
-
 def actions(m: int, n: int, k: int, params: Params) -> dict[str, int]:
     """Return counts of the events of a GEMM (K without padding); the names are explained in `hwsim.cost`."""
     spec = params.datapath
@@ -244,3 +225,6 @@ def actions(m: int, n: int, k: int, params: Params) -> dict[str, int]:
         "mul_block_scale_e8m0": outputs * blocks,
         "add_float32": outputs * blocks,
     }
+
+
+__all__ = ["NAME", "Params", "actions", "beats", "cycles", "dots", "gemm", "paired_beats", "params_for", "reference"]

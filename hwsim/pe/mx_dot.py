@@ -9,18 +9,18 @@ B's, one rounding to nearest each.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from hwsim.formats import BlockSpec, Encoded
-from hwsim.pe import _dot, _dot_gemm
+from hwsim.formats import BlockSpec
+from hwsim.pe import _dot, _unit
+from hwsim.pe._unit import beats, cycles, dots, gemm, paired_beats, reference
 from hwsim.pe.accumulator import Accumulator, from_fields
 
 NAME = "mx_dot"
+GENERAL = True
+"""Formats that have a unit of their own go there first, see `hwsim.pe.unit_for`."""
 ELEMENTS = (
     "float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn", "float8_e4m3fn", "float8_e5m2", "int8", "mxint8_element", "int6",
     "int4", "float16", "bfloat16",
@@ -57,7 +57,9 @@ class Params:
         Whether the result carries the IEEE flags raised in its dot product: bits 32 to 35 hold inexact, underflow,
         overflow and invalid.
     stages : int
-        Pipeline stages between multipliers and sum, 0 or 1.
+        Pipeline stages beyond the least, 0 to 4: registers at the first so many of `_dot.STAGES`.
+    adder_tree : {"binary", "carry_save"}
+        How the products of a beat are added up; of no effect on bits and cycles.
 
     Raises
     ------
@@ -77,27 +79,20 @@ class Params:
     accumulator: Accumulator = field(default_factory=Accumulator)
     flags: bool = False
     stages: int = 0
+    adder_tree: _dot.AdderTree = "binary"
+
+    unit: ClassVar[str] = NAME
 
     def __post_init__(self) -> None:
         for name in ("element", "a_element"):
-            value = getattr(self, name)
-            if value not in ELEMENTS and not (name == "a_element" and value is None):
-                raise ValueError(f"{NAME}: {name} must be one of {', '.join(ELEMENTS)}, not {value!r}")
+            _unit.check_choice(self, name, ELEMENTS, optional=name == "a_element")
         for name in ("scale", "a_scale"):
-            value = getattr(self, name)
-            if value not in (*SCALES, NO_SCALE) and not (name == "a_scale" and value is None):
-                raise ValueError(f"{NAME}: {name} must be one of {', '.join((*SCALES, NO_SCALE))}, not {value!r}")
-        if not isinstance(self.lanes, int) or not 1 <= self.lanes <= MAX_LANES:
-            raise ValueError(f"{NAME}: lanes must be an integer of 1 to {MAX_LANES}, not {self.lanes!r}")
-        if not isinstance(self.block, int) or not 1 <= self.block <= MAX_BLOCK:
-            raise ValueError(f"{NAME}: block must be an integer of 1 to {MAX_BLOCK}, not {self.block!r}")
-        if self.block % self.lanes and self.lanes % self.block:
-            raise ValueError(f"{NAME}: block must be a multiple of lanes = {self.lanes} or divide it, not {self.block}")
+            _unit.check_choice(self, name, (*SCALES, NO_SCALE), optional=name == "a_scale")
+        _unit.check_range(self, "lanes", 1, MAX_LANES)
+        _unit.check_range(self, "block", 1, MAX_BLOCK)
+        _unit.check_block(self, "block", self.lanes)
         object.__setattr__(self, "accumulator", from_fields(self.accumulator))
-        try:
-            _ = self.datapath
-        except ValueError as error:
-            raise ValueError(f"{NAME}: {error}") from None
+        _unit.check_datapath(self)
 
     @cached_property
     def datapath(self) -> _dot.DotSpec:
@@ -119,6 +114,7 @@ class Params:
             accumulator=self.accumulator,
             flags=self.flags,
             stages=self.stages,
+            adder_tree=self.adder_tree,
         )
 
 
@@ -175,36 +171,8 @@ _SHORT = {
 """Elements and scales in names of actions."""
 _ORDER = ("int4", "int6", "int8", "e2m1", "e2m3", "e3m2", "e4m3", "e5m2", "float16", "bfloat16")
 """Order in which the two elements of a product are named."""
-
-
-def reference(beats: Mapping[str, NDArray[np.integer]], params: Params) -> int:
-    """Return the float32 bits of one dot product in plain Python integers (slow, obviously right)."""
-    return _dot.reference(beats, params.datapath)
-
-
-def gemm(a: Encoded, b: Encoded, params: Params) -> NDArray[np.float32]:
-    """Return C[M, N] = A[M, K] B[N, K]^T in float32, each output the bits of `reference`; see `_dot_gemm.gemm`."""
-    return _dot_gemm.gemm(a, b, params.datapath, NAME)
-
-
-def dots(a: Encoded, b: Encoded, params: Params) -> NDArray[np.uint32]:
-    """Return the float32 bits of the dot products of row i of A and row i of B, each the bits of `reference`."""
-    return _dot_gemm.dots(a, b, params.datapath, NAME)
-
-
-def beats(a: Encoded, b: Encoded, m: int, n: int, params: Params) -> dict[str, NDArray[np.integer]]:
-    """Return the beats that the unit takes for row `m` of A and row `n` of B."""
-    return _dot.dot_beats(a, b, m, n, params.datapath)
-
-
-def paired_beats(a: Encoded, b: Encoded, params: Params) -> dict[str, NDArray[np.integer]]:
-    """Return the beats that the unit takes for row i of A and row i of B, for every i, one after the other."""
-    return _dot.paired_beats(a, b, params.datapath)
-
-
-def cycles(m: int, n: int, k: int, params: Params) -> int:
-    """Return the cycles of one unit for M x N dot products of length K, without stalls."""
-    return _dot.cycles(m, n, k, params.datapath)
+_INTEGERS = ("int4", "int6", "int8", "e2m1", "e2m3")
+"""Elements that are integers of at most 8 bits; the others are multiplied as significands."""
 
 
 def actions(m: int, n: int, k: int, params: Params) -> dict[str, int]:
@@ -215,6 +183,8 @@ def actions(m: int, n: int, k: int, params: Params) -> dict[str, int]:
     steps = {"exact": blocks, "sequential": k, "aligned": -(-k // rule.group) if rule.group else 0}[rule.kind]
     counts = {f"mul_{elements[0]}_{elements[1]}": outputs * k}
     words = -(-spec.block_sum_bits // 32)  # wider additions count as several
+    if not rule.by_product and not set(elements) <= set(_INTEGERS):
+        counts["shift_to_grid_int32"] = outputs * k * words
     if rule.kind == "exact":
         counts["add_int32"] = outputs * k * words
     elif rule.kind == "aligned":
@@ -233,8 +203,13 @@ def actions(m: int, n: int, k: int, params: Params) -> dict[str, int]:
         )
         counts[f"mul_block_scale_{scale}"] = outputs * blocks
     counts[f"add_{rule.format}"] = outputs * steps
+    if rule.sums_in_order:
+        counts[f"add_{rule.format}"] += outputs * blocks
     if rule.promote_every:
         promotions = -(-blocks // rule.promote_every)
         counts["add_float32"] = counts.get("add_float32", 0) + outputs * promotions
     counts["mul_float32"] = outputs * (int(spec.a_out) + int(spec.b_out))
     return counts
+
+
+__all__ = ["NAME", "Params", "actions", "beats", "cycles", "dots", "gemm", "paired_beats", "params_for", "reference"]

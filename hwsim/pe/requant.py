@@ -1,9 +1,20 @@
 """`requant`: the output side of a datapath, from FP32 values or INT32 accumulators to the codes of a format.
 
-Blocks (MX types with power-of-two scales, NVFP4 with its block scale under a given FP32 tensor scale) come in beats;
-their largest magnitude is found on the way, and with the last beat the scale; then the codes go out, each under the
-scale. Bare elements and integers go through a beat at a time. What a code is, `hwsim.formats.encode` and
-`hwsim.formats.requantize` say alone, but for stochastic rounding by shift registers, which is defined here.
+Blocks (MX types with power-of-two scales, NVFP4 with its block scale under a given FP32 tensor scale, groups of INT2 to
+INT4 under a float scale) come in beats; their largest magnitude is found on the way, and with the last beat the scale;
+then the codes go out, each under the scale. Bare elements and integers go through a beat at a time. What a code is,
+`hwsim.formats.encode` and `hwsim.formats.requantize` say alone, but for stochastic rounding by shift registers, which
+is defined here.
+
+What one pass over a block cannot give, or would take dividers for, is refused (`objection` says which of these it is):
+
+- scales of a row or a tile, and scales of a whole tensor or row that are not given: their largest magnitude is known
+  only after many blocks;
+- zero points, and elements that are unsigned, tables of values, over 16 bits, or floats without subnormals;
+- scales by quotient (rule ``amax``) for elements of over 4 bits: a code is found by one comparison a border;
+- quotients in float32 (``fp32_inverse``): two FP32 divisions a block, one product a value, and the exact way beside it;
+- families other than block formats: codebooks, lattices, trellises, choices between types, outliers, bit planes, GGUF,
+  microexponents.
 """
 
 from __future__ import annotations
@@ -17,50 +28,83 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.formats import BlockSpec, FloatSpec, IntSpec, get
+from hwsim.formats import BlockSpec, FloatSpec, Format, IntSpec, get
 from hwsim.formats import names as all_formats
+from hwsim.formats.families.block import power_rule
 from hwsim.formats.format import NotFiniteError
 from hwsim.formats.requantize import METHODS, Method, Requant, requantize
 from hwsim.formats.rounding import MODES, Overflow
 from hwsim.pe._lfsr import Lfsr
-from hwsim.pe._stream import Fields, StreamSpec, corner_float32, to_pattern, to_signed
+from hwsim.pe._stream import Fields, StreamSpec, to_pattern, to_signed
 
 NAME = "requant"
-POWER_RULES = ("floor", "even", "ceil", "tosa", "away_ceil")
+POWER_RULES = ("floor", "even", "ceil", "rceil", "tosa", "away_ceil")
 """Scale rules whose scale is the exponent of the largest magnitude, but for a comparison of its mantissa."""
+MAX_RATIO_BITS = 4
+"""Widest element under a scale that is a quotient: its code is found by comparing with every border."""
 INT_METHODS = ("gemmlowp", "tflite_single", "tflite_reduced", "hawq_v3")
 SHIFT_BITS = 6
 """Width of a shift on the beat, two's complement."""
 
 
-def objection(fmt: BlockSpec) -> str | None:
+def objection(fmt: Format) -> str | None:
     """Return why the unit does not take a format, None where it does."""
+    if not isinstance(fmt, BlockSpec):
+        return f"{type(fmt).__name__} is another family; block formats and bare elements are taken"
     element, scale = fmt.element, fmt.scale
     if not isinstance(element, FloatSpec | IntSpec) or not element.signed or element.bits > 16:
         return "elements are signed floats or integers of at most 16 bits"
     if isinstance(element, FloatSpec) and not element.subnormals:
         return "float elements have subnormals"
-    if fmt.rounding != "rne":
-        return "the format's own rounding is rne; another one is a field of Params"
     if scale is None:
         return None
-    if not isinstance(fmt.block_size, int) or not isinstance(scale, FloatSpec):
-        return "blocks lie along the axis, under a float scale"
-    if fmt.row_scale != "none" or fmt.zero_point != "none" or fmt.zero_block == "error":
-        return "there are no row scales, no zero points, and a scale for blocks of zeros"
+    if fmt.row_scale != "none" or not isinstance(fmt.block_size, int):
+        return "a scale of a row or a tile takes a pass over it before the first code"
+    if not isinstance(scale, FloatSpec) or fmt.zero_point != "none" or fmt.zero_block == "error":
+        return "block scales are floats, without zero points, and there is one for blocks of zeros"
     if fmt.scale_rule in POWER_RULES:
         return None if fmt.tensor_scale == "none" else "power-of-two scales have no tensor scale above them"
-    if fmt.scale_rule != "amax" or fmt.tensor_scale == "none" or fmt.quotient != "exact":
-        return f"the scale rule is one of {', '.join(POWER_RULES)}, or amax under a tensor scale with exact quotients"
-    if element.bits > 4 or not scale.signed or not scale.subnormals:
-        return "under a tensor scale, elements have at most 4 bits and scales are signed floats with subnormals"
+    if fmt.scale_rule != "amax":
+        return f"the scale rule is one of {', '.join(POWER_RULES)}, amax"
+    if element.bits > MAX_RATIO_BITS:
+        return f"under a scale of rule amax, elements have at most {MAX_RATIO_BITS} bits: one comparison a border"
+    if fmt.quotient != "exact" or fmt.rounding != "rne":
+        return "under a scale of rule amax, quotients are exact and rounded rne; float32 ones would take dividers"
+    if not scale.signed or not scale.subnormals or scale.bits > 16:
+        return "a scale of rule amax is a signed float with subnormals of at most 16 bits"
     return None
 
 
 @lru_cache(maxsize=1)
 def formats() -> tuple[str, ...]:
     """Return the names of the formats that the unit takes, sorted."""
-    return tuple(name for name in all_formats() if isinstance(fmt := get(name), BlockSpec) and objection(fmt) is None)
+    return tuple(name for name in all_formats() if objection(get(name)) is None)
+
+
+def scale_borders(spec: BlockSpec) -> tuple[int, int, int]:
+    """Return (emax, border, first border) of a rule of `POWER_RULES`, as a comparison of FP32's mantissas.
+
+    The scale code is that of the exponent of the largest magnitude less emax, one more where its mantissa, in units of
+    ``2**-23`` above 1, reaches the border: the first one where that makes 1 of code 0, else the border.
+
+    Exactness
+    ---------
+    ``rceil`` rounds ``amax * fp32(1 / level)`` to float32 before. Just above a power of two that cuts off a unit of
+    ``2**-23``, a tie, which goes to the power; where the product is subnormal, two units.
+    """
+    if spec.scale_rule != "rceil":
+        emax, carry = power_rule(spec)
+        border = -(-carry >> 29)
+        return emax, border, border
+    factor = Fraction(float(np.float32(1) / np.float32(spec.scale_level)))
+    # factor = significand * 2**-power, of a significand in (1, 2]: times amax's, (1, 4], and beyond 2 is one more
+    power = 0
+    while factor * 2**power <= 1:
+        power += 1
+    significand = factor * 2**power
+    borders = [(2 + Fraction(units, 1 << 23)) / significand - 1 for units in (1, 2)]
+    border, first = (int(border * (1 << 23)) + 1 for border in borders)
+    return power - 1, border, first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +119,10 @@ class Params:
         Of ``float32``: a format of `formats`, or ``""`` for ``int32``.
     lanes : int
         Values a beat, 1 to 256; they divide the block.
-    rounding : str
-        Of elements: ``rne``, for power-of-two scales and bare elements any other mode of `hwsim.formats.rounding` but
-        ``stochastic``, or ``lfsr``: stochastic by a shift register a lane, drawn once a beat. Up where the draw, over
-        ``2**random_bits``, is less than the part cut off.
+    rounding : str, optional
+        Of elements; None: the format's own. For power-of-two scales and bare elements any mode of
+        `hwsim.formats.rounding` but ``stochastic``, or ``lfsr``: stochastic by a shift register a lane, drawn once a
+        beat. Up where the draw, over ``2**random_bits``, is less than the part cut off.
     overflow : {"saturate", "nonsaturating"}
         Of bare elements with Inf or NaN; see `BlockSpec`.
     nan_policy : {"error", "propagate"}
@@ -98,14 +142,14 @@ class Params:
 
     Hardware
     --------
-    Latency from the last beat of a block to its first codes: 3 cycles under a power-of-two scale, 4 under a tensor
-    scale (which adds the thresholds between codes), 1 for bare elements, 2 for integers. Throughput one beat a cycle.
+    Latency from the last beat of a block to its first codes: 3 cycles under a power-of-two scale, 4 under one that is a
+    quotient (which adds the borders between codes), 1 for bare elements, 2 for integers. Throughput one beat a cycle.
     """
 
     source: Literal["float32", "int32"] = "float32"
     format: str = "mxfp4"
     lanes: int = 8
-    rounding: str = "rne"
+    rounding: str | None = None
     overflow: Overflow = "saturate"
     nan_policy: Literal["error", "propagate"] = "error"
     lfsr_bits: int = 16
@@ -126,19 +170,19 @@ class Params:
             self._check_int()
             return
         fmt = get(self.format)
-        reason = objection(fmt) if isinstance(fmt, BlockSpec) else "only block formats and bare elements are taken"
+        reason = objection(fmt)
         if reason is not None:
             raise ValueError(f"{NAME}: format {self.format} is not taken: {reason}; taken: {', '.join(formats())}")
         assert isinstance(fmt, BlockSpec)
-        allowed = ["rne"] if fmt.tensor_scale != "none" else [*(m for m in MODES if m != "stochastic"), "lfsr"]
-        if self.rounding not in allowed:
+        allowed = ["rne"] if fmt.scale_rule == "amax" else [*(m for m in MODES if m != "stochastic"), "lfsr"]
+        if self.rounding is not None and self.rounding not in allowed:
             raise ValueError(
                 f"{NAME}: rounding of {self.format} must be one of {', '.join(allowed)}, not {self.rounding!r}"
             )
         if self.overflow != "saturate" and (fmt.scale is not None or self.rounding == "lfsr"):
             raise ValueError(f"{NAME}: overflow {self.overflow!r} is for bare elements without lfsr")
-        if self.nan_policy != "error" and (self.rounding == "lfsr" or fmt.tensor_scale != "none"):
-            raise ValueError(f"{NAME}: nan_policy {self.nan_policy!r} goes with neither lfsr nor a tensor scale")
+        if self.nan_policy != "error" and (self.rounding == "lfsr" or fmt.scale_rule == "amax"):
+            raise ValueError(f"{NAME}: nan_policy {self.nan_policy!r} goes with neither lfsr nor a scale of rule amax")
         if self.rounding == "lfsr" and isinstance(fmt.element, FloatSpec) and not fmt.element.negative_zero:
             raise ValueError(f"{NAME}: lfsr is for elements with a negative zero, which {fmt.element.name} has not")
         if self.block % self.lanes:
@@ -150,7 +194,7 @@ class Params:
             raise ValueError(f"{NAME}: int32 goes to integers; format must be '', not {self.format!r}")
         if self.method not in INT_METHODS:
             raise ValueError(f"{NAME}: method must be one of {', '.join(INT_METHODS)}, not {self.method!r}")
-        if self.rounding != "rne" or self.overflow != "saturate" or self.nan_policy != "error":
+        if self.rounding is not None or self.overflow != "saturate" or self.nan_policy != "error":
             raise ValueError(f"{NAME}: int32 rounds as its method says; leave rounding, overflow and nan_policy")
         if not -(1 << 15) <= self.qmin <= self.qmax < 1 << 16 or self.out_bits > 16:
             raise ValueError(f"{NAME}: qmin .. qmax must fit 16 bits, not be {self.qmin} .. {self.qmax}")
@@ -163,7 +207,8 @@ class Params:
         fmt = get(self.format)
         assert isinstance(fmt, BlockSpec)
         changes: dict[str, Any] = {"overflow": self.overflow, "nan_policy": self.nan_policy}
-        changes["rounding"] = "rne" if self.rounding == "lfsr" else self.rounding
+        if self.rounding is not None:
+            changes["rounding"] = "rne" if self.rounding == "lfsr" else self.rounding
         changes = {name: value for name, value in changes.items() if getattr(fmt, name) != value}
         return fmt.with_rules(**changes) if changes else fmt
 
@@ -188,6 +233,11 @@ class Params:
         return self.source == "float32" and self.spec.tensor_scale != "none"
 
     @property
+    def has_ratio(self) -> bool:
+        """Whether a block's scale is a quotient, not a power of two."""
+        return self.source == "float32" and self.spec.scale_rule == "amax"
+
+    @property
     def out_bits(self) -> int:
         """Width of a code."""
         if self.source == "float32":
@@ -206,7 +256,7 @@ class Params:
             latency = 2
         elif self.spec.scale is not None:
             outputs.append(("scale", self.spec.scale.bits, 1))
-            latency = 4 if self.has_tensor_scale else 3
+            latency = 4 if self.has_ratio else 3
             if self.has_tensor_scale:
                 inputs.append(("tensor_scale", 32, 1))
         beats = self.block // self.lanes
@@ -381,88 +431,17 @@ def _stochastic_code(word: int, step: Fraction, random: int, params: Params) -> 
 
 def operands(params: Params, rows: int, rng: np.random.Generator) -> Fields:
     """Draw blocks for checking hardware: data with outliers, ties and their neighbours, zeros, subnormals, any bits."""
-    spec = params.datapath
-    if params.source == "int32":
-        return _int_operands(params, rows, rng)
-    x = corner_float32(rng, (rows, params.block))
-    fields: Fields = {}
-    if params.has_tensor_scale:
-        g = np.abs(corner_float32(rng, (rows, 1)))
-        # near the block's own, so that neither scales nor elements saturate; else as it comes
-        amax = np.abs(x).max(axis=1, keepdims=True).astype(np.float64)
-        near = amax * np.exp2(rng.uniform(-14, 6, (rows, 1)))
-        g = np.where(rng.integers(6, size=(rows, 1)) > 0, np.minimum(near, 3e38).astype(np.float32), g)
-        g = np.where(g > 0, g, np.float32(2.0**-149)).astype(np.float32)
-        x, g = _with_scale_ties(x, g, params, rng)
-        fields["tensor_scale"] = np.repeat(g.view(np.uint32), spec.beats)
-        x = _with_ties(x, g, params, rng)
-    if params.nan_policy == "propagate":
-        special = rng.choice(np.array([np.inf, -np.inf, np.nan], np.float32), x.shape)
-        x = np.where(rng.random(x.shape) < 0.3 / params.block, special, x)
-    return {"x": x.view(np.uint32).reshape(-1, params.lanes), **fields, "last": spec.last(rows)}
+    from hwsim.pe import _requant_operands
 
-
-def _with_ties(
-    x: NDArray[np.float32], g: NDArray[np.float32], params: Params, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Put some elements on or beside borders between codes, where those are float32 numbers."""
-    scale = params.spec.scale
-    assert isinstance(scale, FloatSpec)
-    d = quantise(x, params, g[:, 0])["scales"]
-    worth = params.spec.scale_values(d)[:, None] * g
-    with np.errstate(over="ignore"):
-        ties = (worth * rng.integers(1, 40, x.shape) / 4).astype(np.float32)
-    ties = (ties.view(np.uint32) + rng.choice([0, 0, 1, 2**32 - 1], x.shape).astype(np.uint32)).view(np.float32)
-    usable = (ties > 0) & (ties < np.abs(x).max(axis=1, keepdims=True)) & (rng.random(x.shape) < 0.5)
-    return np.where(usable, np.copysign(ties, x), x).astype(np.float32)
-
-
-def _with_scale_ties(
-    x: NDArray[np.float32], g: NDArray[np.float32], params: Params, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Give a quarter of the blocks a largest magnitude on or beside a border between two scale codes."""
-    scale = params.spec.scale
-    assert isinstance(scale, FloatSpec)
-    rows = len(x)
-    few_bits = rng.integers(128, 256, (rows, 1)) * np.exp2(rng.integers(-60, 40, (rows, 1)))
-    codes = rng.integers(scale.max_code, size=(rows, 1)).astype(np.uint8)
-    border = (params.spec.scale_values(codes) + params.spec.scale_values(codes + 1)) / 2
-    top = (border * params.spec.scale_level * few_bits).astype(np.float32)  # exact: 5, 3 and 8 bits
-    top = (top.view(np.uint32) + rng.choice([0, 0, 1, 2**32 - 1], (rows, 1)).astype(np.uint32)).view(np.float32)
-    below = (rng.uniform(-1, 1, x.shape) * top).astype(np.float32)
-    place = np.arange(x.shape[1]) == rng.integers(x.shape[1], size=(rows, 1))
-    chosen = rng.integers(4, size=(rows, 1)) == 0
-    changed = np.where(place, np.where(rng.integers(2, size=(rows, 1)) == 0, top, -top), below)
-    return np.where(chosen, changed, x), np.where(chosen, few_bits, g).astype(np.float32)
-
-
-def _int_operands(params: Params, rows: int, rng: np.random.Generator) -> Fields:
-    rule = METHODS[params.method]
-    low, high = max(rule.shifts[0], -32), min(rule.shifts[1], 31)
-    shift = rng.integers(low, high + 1, rows)
-    shift = np.where(rng.integers(3, size=rows) > 0, rng.integers(max(low, -20), 3, rows), shift)
-    first, last = rule.multipliers
-    multiplier = rng.integers(first, last + 1, rows)
-    multiplier = np.where(rng.integers(2, size=rows) == 0, rng.integers(1 << 30, last + 1, rows), multiplier)
-    corners = np.array([first, last, last - 1, 0, 1, 1 << 30, 3 << 29])
-    multiplier = np.where(rng.integers(6, size=rows) == 0, rng.choice(corners, rows), multiplier)
-    left = np.maximum(shift, 0) if rule.left_first else np.zeros(rows, np.int64)
-    x = rng.integers(-(1 << 31), 1 << 31, (rows, params.lanes)) >> rng.integers(0, 31, (rows, params.lanes))
-    x = np.where(rng.integers(12, size=x.shape) == 0, rng.choice([-(1 << 31), (1 << 31) - 1, 0, 1, -1], x.shape), x)
-    x = np.clip(x, -((1 << 31) >> left)[:, None], (((1 << 31) - 1) >> left)[:, None])
-    return {
-        "x": to_pattern(x, 32),
-        "multiplier": to_pattern(multiplier, 32),
-        "shift": to_pattern(shift, SHIFT_BITS),
-        "last": np.ones(rows, np.uint8),
-    }
+    return _requant_operands.draw(params, rows, rng)
 
 
 def configurations() -> dict[str, Params]:
     """Return Params by name, as they are listed and checked."""
     named = {name: Params(format=name) for name in ("mxfp4", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp8_e4m3", "mxfp8_e5m2")}
     named |= {name: Params(format=name) for name in ("mxfp4_even", "mxfp8_e4m3_ceil", "mxint8", "mxint8_even")}
-    named |= {name: Params(format=name) for name in ("nvfp4", "nvfp4_modelopt", "nvint4")}
+    named |= {name: Params(format=name) for name in ("mxfp4_rceil", "mxint8_rceil", "mxfp4_microxcaling")}
+    named |= {name: Params(format=name) for name in ("nvfp4", "nvfp4_modelopt", "nvint4", "int4_g32", "int2_g32")}
     named |= {f"cast_{name}": Params(format=name, lanes=4) for name in ("float4_e2m1fn", "float6_e3m2fn")}
     named |= {f"cast_{name}": Params(format=name, lanes=4) for name in ("float8_e4m3fn", "float8_e5m2", "bfloat16")}
     named["cast_float16"] = Params(format="float16", lanes=4, overflow="nonsaturating", nan_policy="propagate")
@@ -483,7 +462,11 @@ def actions(rows: int, params: Params) -> dict[str, int]:
     values = rows * params.block
     if params.source == "int32":
         return {"mul_int32_int32": values, "round_int32": values}
-    counts = {"round_float32": values}
+    if params.has_ratio:  # an element's code is found by comparing, none is rounded
+        element = params.spec.element
+        assert isinstance(element, FloatSpec | IntSpec)
+        borders = element.max_code if isinstance(element, FloatSpec) else element.qmax  # one below each code but zero
+        return {"max_float32": values, "scale_block_ratio": rows, "compare_border": values * borders}
     if params.spec.scale is not None:
-        counts |= {"max_float32": values, "scale_block": rows}
-    return counts
+        return {"max_float32": values, "scale_block": rows, "round_float32": values}
+    return {"round_float32": values}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Elaboratable, Module, Value
+from amaranth.hdl import Elaboratable, Module, Shape, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,7 +14,11 @@ from hwsim.pe.rounding import FLAG_BITS
 from rtl.lib import special
 from rtl.lib.aligned_add import AlignedAdd
 from rtl.lib.float_fused_add import FloatFusedAdd
+from rtl.lib.scaled_to_float import ScaledToFloat
 from rtl.lib.shapes import shape_of
+
+TERM_FIELDS = ("term", "low", "specials")
+"""What there is of each term."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +40,24 @@ class TermShape:
     max_low: int
     frac_bits: int
 
+    @property
+    def field_shapes(self) -> tuple[Shape, ...]:
+        """Shapes of `TERM_FIELDS`."""
+        return (
+            shape_of(-self.max_magnitude, self.max_magnitude),
+            Shape.cast(range(self.min_low, max(self.max_low, self.min_low + 1) + 1)),
+            Shape.cast(special.BITS),
+        )
+
 
 class Accumulate(wiring.Component):
-    """Do the steps of one beat, one after the other.
+    """Do the steps of one beat, or of the last beat of a group, one after the other.
 
     Parameters
     ----------
     rule : Accumulator
     terms : int
-        Terms of a beat.
+        Terms of a beat, or of a group of beats.
     shape : TermShape
     spec : DotSpec
         Datapath, for what a step holds.
@@ -52,6 +65,7 @@ class Accumulate(wiring.Component):
     Ports
     -----
     acc : In(format)
+        Goes unused where the dot product is one exact sum, the only term.
     term_<i>, low_<i>, specials_<i> : In
         Terms in ascending K.
     result : Out(format)
@@ -64,31 +78,28 @@ class Accumulate(wiring.Component):
 
     Hardware
     --------
-    Combinational: a chain as long as a beat has steps.
+    Combinational: a chain as long as a beat has steps; where the dot product is one exact sum, its rounding alone.
     """
 
     def __init__(self, rule: Accumulator, terms: int, shape: TermShape, spec: DotSpec) -> None:
         self.rule, self.terms, self.shape, self.spec = rule, terms, shape, spec
         ports = {"acc": In(rule.spec.bits), "result": Out(rule.spec.bits), "flags": Out(FLAG_BITS)}
         for index in range(terms):
-            ports[f"term_{index}"] = In(shape_of(-shape.max_magnitude, shape.max_magnitude))
-            ports[f"low_{index}"] = In(range(shape.min_low, max(shape.max_low, shape.min_low + 1) + 1))
-            ports[f"specials_{index}"] = In(special.BITS)
+            ports |= {f"{name}_{index}": In(each) for name, each in zip(TERM_FIELDS, shape.field_shapes, strict=True)}
         super().__init__(ports)
-
-    @property
-    def step_terms(self) -> int:
-        """Terms of a step."""
-        if self.rule.kind != "aligned":
-            return 1
-        return self.rule.group if self.rule.by_product else self.rule.group // self.spec.block
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
+        if self.spec.block_beats == 0 and self.rule.kind == "exact" and self.rule.scales == "block":
+            # the one term of a dot product: there is nothing before it
+            m.submodules.alone = alone = self._alone(m)
+            m.d.comb += [self.result.eq(alone.result), self.flags.eq(alone.flags)]
+            return m
         running: Value = self.acc
         flags = []
-        for number, first in enumerate(range(0, self.terms, self.step_terms)):
-            here = range(first, first + self.step_terms)
+        step_terms = self.spec.step_terms
+        for number, first in enumerate(range(0, self.terms, step_terms)):
+            here = range(first, first + step_terms)
             m.submodules[f"step_{number}"] = step = (
                 self._aligned(m, here) if self.rule.kind == "aligned" else self._one(m, first)
             )
@@ -100,6 +111,19 @@ class Accumulate(wiring.Component):
             flags.append(step.flags)
         m.d.comb += [self.result.eq(running), self.flags.eq(special.union(flags))]
         return m
+
+    def _alone(self, m: Module) -> ScaledToFloat:
+        """Return the rounding of the first term."""
+        rule, shape = self.rule, self.shape
+        alone = ScaledToFloat(
+            shape.max_magnitude, shape.min_low, shape.max_low, rule.spec, rule.rounding, rule.overflow
+        )
+        m.d.comb += [
+            alone.value.eq(self.term_0),
+            alone.exponent.eq(self.low_0),
+            alone.specials.eq(self.specials_0),
+        ]
+        return alone
 
     def _one(self, m: Module, index: int) -> FloatFusedAdd:
         """Return the fused addition of one term."""
@@ -119,6 +143,7 @@ class Accumulate(wiring.Component):
             shape.min_low + shape.frac_bits,
             shape.max_low + shape.frac_bits,
             self.spec.aligned_bits,
+            self.spec.adder_tree,
         )
         for place, index in enumerate(indices):
             m.d.comb += [

@@ -6,13 +6,15 @@ from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, s
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hwsim.pe._dot import AdderTree
 from hwsim.pe.accumulator import ZERO_EXPONENT, Accumulator
 from hwsim.pe.rounding import FLAG_BITS
 from rtl.lib import float_fields, special
-from rtl.lib.adder_tree import adder_tree
+from rtl.lib.adder_tree import Tree
 from rtl.lib.float_fields import FloatFields
 from rtl.lib.float_fused_add import FloatFusedAdd
 from rtl.lib.float_round import FloatRound, min_width
+from rtl.lib.largest import largest_of
 from rtl.lib.shapes import shape_of
 from rtl.lib.shift_sticky import ShiftRightSticky
 
@@ -34,6 +36,8 @@ class AlignedAdd(wiring.Component):
         Range of the terms' exponents.
     sum_bits : int
         Signed width that holds the aligned sum.
+    tree : {"binary", "carry_save"}
+        How aligned terms are added up.
 
     Ports
     -----
@@ -65,9 +69,10 @@ class AlignedAdd(wiring.Component):
         min_exponent: int,
         max_exponent: int,
         sum_bits: int,
+        tree: AdderTree = "binary",
     ) -> None:
         self.rule, self.terms, self.frac_bits, self.sum_bits = rule, terms, frac_bits, sum_bits
-        self.max_magnitude = max_magnitude
+        self.max_magnitude, self.tree = max_magnitude, tree
         self.exponents = (min(min_exponent, ZERO_EXPONENT), max(max_exponent, ZERO_EXPONENT + 1))
         exponent = range(min_exponent, max(max_exponent, min_exponent + 1) + 1)
         ports = {
@@ -104,28 +109,16 @@ class AlignedAdd(wiring.Component):
 
         exponents = [Signal(range(low, high + 1), name=f"own_exponent_{index}") for index in range(len(terms))]
         m.d.comb += [own.eq(term[3]) for own, term in zip(exponents, terms, strict=True)]
-        largest = self._largest(m, exponents)
+        largest = largest_of(m, exponents)
         aligned, lost = self._align(m, terms, exponents, largest, high - low)
-        total, inexact = Signal(signed(self.sum_bits)), Signal()
-        m.d.comb += [total.eq(adder_tree(aligned)), inexact.eq(lost)]
+        total = Tree(m, self.tree, signed(self.sum_bits), "total").total(aligned)
+        inexact = Signal()
+        m.d.comb += inexact.eq(lost)
         if inside:
             self._round(m, acc, total, largest, inexact, low, high)
         else:
             self._add(m, total, largest, inexact, low, high)
         return m
-
-    def _largest(self, m: Module, exponents: list[Signal]) -> Signal:
-        """Return the largest exponent, found in a tree."""
-        level, number = exponents, 0
-        while len(level) > 1:
-            pairs = []
-            for left, right in zip(level[::2], level[1::2], strict=False):
-                larger = Signal.like(left, name=f"larger_{number}")
-                number += 1
-                m.d.comb += larger.eq(Mux(left < right, right, left))
-                pairs.append(larger)
-            level = pairs + ([level[-1]] if len(level) % 2 else [])
-        return level[0]
 
     def _align(
         self,

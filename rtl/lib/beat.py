@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from amaranth.hdl import unsigned
 from amaranth.lib import data
 
-from hwsim.pe._dot import DotSpec
+
+class Laid(Protocol):
+    """A datapath that says what a beat holds."""
+
+    def layout(self) -> tuple[tuple[str, int, int], ...]:
+        """Return the fields of a beat as (name, bits, count), least significant first."""
+        ...
+
 
 LANE_FIELDS = ("a", "b")
 """Fields with one code for each lane; all others have one value a beat, or one for each block of a beat."""
 
 
-def beat_layout(spec: DotSpec) -> data.StructLayout:
+def beat_layout(spec: Laid) -> data.StructLayout:
     """Return the payload of a unit's input stream: the fields of ``spec.layout()``, least significant first."""
     return _layout(spec, [name for name, _, _ in spec.layout()])
 
 
-def side_layout(spec: DotSpec, side: str) -> data.StructLayout:
+def side_layout(spec: Laid, side: str) -> data.StructLayout:
     """Return the fields of a beat that belong to one operand, ``a`` or ``b``, in the order of the beat.
 
     Raises
@@ -29,7 +38,7 @@ def side_layout(spec: DotSpec, side: str) -> data.StructLayout:
     return _layout(spec, [name for name, _, _ in spec.layout() if name == side or name.startswith(f"{side}_")])
 
 
-def _layout(spec: DotSpec, names: list[str]) -> data.StructLayout:
+def _layout(spec: Laid, names: list[str]) -> data.StructLayout:
     return data.StructLayout(
         {
             name: data.ArrayLayout(unsigned(bits), count) if name in LANE_FIELDS or count > 1 else unsigned(bits)

@@ -8,19 +8,19 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.formats.catalog.elements import FLOAT32
-from hwsim.formats.families.block import BlockSpec, power_rule
+from hwsim.formats.families.block import BlockSpec
 from hwsim.formats.spec import FloatSpec, IntSpec
-from hwsim.pe.requant import Params, quantise
+from hwsim.pe.requant import Params, quantise, scale_borders
 from rtl.lib.element_round import ElementRound
 from rtl.lib.float_fields import FloatFields, max_exponent, min_exponent
 from rtl.lib.lfsr import draw
 from rtl.lib.normalise import Normalise
-from rtl.lib.scale_decoder import ScaleDecoder
+from rtl.lib.number_decoder import NumberDecoder
 from rtl.lib.select import select
 from rtl.lib.shift_sticky import ShiftRightSticky
 
@@ -95,7 +95,7 @@ class _Encoder(wiring.Component):
     def _rounder(self, m: Module, lane: int, valid: Value, min_exponent: int, max_exponent: int) -> ElementRound:
         """Return the rounding of a lane, its random bits drawn for each valid beat."""
         params, lfsr = self.params, self.params.lfsr
-        rounding = "stochastic" if lfsr is not None else params.rounding
+        rounding = "stochastic" if lfsr is not None else self.spec.rounding
         part = ElementRound(
             self.element, PRECISION, min_exponent, max_exponent, rounding, params.overflow,
             params.random_bits if lfsr is not None else 0,
@@ -213,12 +213,15 @@ class PowerEncoder(_BlockEncoder):
         # scale: the exponent of the largest magnitude, one more where its mantissa reaches the rule's border
         top = FloatFields(m, Cat(amax, Const(0, 1)), FLOAT32, "amax")
         significand, exponent = normalised(m, top, "amax_normalise")
-        emax, carry = power_rule(spec)
-        border = -(-carry >> 29)  # units of 2^-23
+        emax, border, first_border = scale_borders(spec)
         wide = Signal(range(LOWEST - emax + scale.bias - 1, MAX_EXPONENT + 2 - emax + scale.bias + 1))
-        code = Signal(scale.bits)
+        code, reached = Signal(scale.bits), Signal()
+        m.d.comb += reached.eq(significand[:-1] >= border)
+        if first_border != border:
+            with m.If(exponent == emax - scale.bias):
+                m.d.comb += reached.eq(significand[:-1] >= first_border)
         m.d.comb += [
-            wide.eq(exponent + (significand[:-1] >= border) - emax + scale.bias),
+            wide.eq(exponent + reached - emax + scale.bias),
             code.eq(Mux(wide < 0, 0, Mux(wide > scale.max_code, scale.max_code, wide))),
         ]
         with m.If(amax == 0):
@@ -254,7 +257,7 @@ class PowerEncoder(_BlockEncoder):
 
 
 class RatioEncoder(_BlockEncoder):
-    """Encode blocks under a float scale below a tensor scale g: the scale d is amax / (level g), rounded.
+    """Encode blocks under a float scale d, which is amax / (level g), rounded; g is a tensor scale, or 1.
 
     The few bits of d are found by comparing and subtracting; an element's code by comparing its magnitude with the
     borders between codes times d g. There is no divider for elements, and nothing is rounded but d.
@@ -267,29 +270,26 @@ class RatioEncoder(_BlockEncoder):
         m = Module()
         scale = self.spec.scale
         assert isinstance(scale, FloatSpec)
-        g_held = Signal(32, name="g_held")
-        with m.If(self.en & self.valid & self.last):
-            m.d.sync += g_held.eq(self.tensor_scale)
         sending, words, first, amax = self._collect(m)
 
         # scale
-        g = FloatFields(m, g_held, FLOAT32, "g")
-        g_significand, g_exponent = normalised(m, g, "g_normalise")
+        g_significand, g_exponent = self._tensor_scale(m)
         code = self._scale_code(m, amax, g_significand, g_exponent)
         starts = first & sending
         d = self._latched(m, "block_scale", starts, code)
-        g_significand = self._latched(m, "block_g", starts, g_significand)
-        g_exponent = self._latched(m, "block_g_exponent", starts, g_exponent)
+        if self.params.has_tensor_scale:
+            g_significand = self._latched(m, "block_g", starts, g_significand)
+            g_exponent = self._latched(m, "block_g_exponent", starts, g_exponent)
         valid = self._held(m, "scaled_valid", sending)
         held = [self._held(m, f"scaled_{lane}", word) for lane, word in enumerate(words)]
 
         # borders: odd multiples of d g, of which the others are shifts
-        m.submodules.decoder = decoder = ScaleDecoder(scale)
+        m.submodules.decoder = decoder = NumberDecoder(scale)
         m.d.comb += decoder.code.eq(d)
         step_bits = PRECISION + scale.man_bits + 1
         step = Signal(step_bits)
-        lowest = decoder.min_exponent + LOWEST - (PRECISION - 1)
-        highest = decoder.max_exponent + MAX_EXPONENT - (PRECISION - 1)
+        lowest = decoder.facts.min_exponent + LOWEST - (PRECISION - 1)
+        highest = decoder.facts.max_exponent + MAX_EXPONENT - (PRECISION - 1)
         step_exponent = Signal(range(lowest - 1, highest + 2))
         m.d.comb += [
             step.eq(decoder.significand[: scale.man_bits + 1] * g_significand),
@@ -329,6 +329,15 @@ class RatioEncoder(_BlockEncoder):
             codes.append(self._code(x.sign, rank))
         self._send(m, valid, codes, d)
         return m
+
+    def _tensor_scale(self, m: Module) -> tuple[Value, Value]:
+        """Return g with its leading one on top, and the weight of that bit as a power of two."""
+        if not self.params.has_tensor_scale:
+            return Const(1 << (PRECISION - 1), PRECISION), Const(0, signed(1))
+        g_held = Signal(32, name="g_held")
+        with m.If(self.en & self.valid & self.last):
+            m.d.sync += g_held.eq(self.tensor_scale)
+        return normalised(m, FloatFields(m, g_held, FLOAT32, "g"), "g_normalise")
 
     def _borders(self) -> tuple[list[int], int]:
         """Return the midpoints between magnitudes as integers, and their fraction bits."""
@@ -385,7 +394,7 @@ def encoder(params: Params) -> _Encoder:
     spec: BlockSpec = params.spec
     if spec.scale is None:
         return CastEncoder(params)
-    return RatioEncoder(params) if params.has_tensor_scale else PowerEncoder(params)
+    return RatioEncoder(params) if params.has_ratio else PowerEncoder(params)
 
 
 __all__ = ["CastEncoder", "PowerEncoder", "RatioEncoder", "encoder", "normalised"]

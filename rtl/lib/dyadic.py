@@ -7,6 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.pe.requant import SHIFT_BITS, Params
+from rtl.lib.rounding import rises
 
 
 class Dyadic(wiring.Component):
@@ -115,7 +116,7 @@ class Dyadic(wiring.Component):
             "gemmlowp": guard & (sticky | ~value[-1]),
             "tflite_single": guard,
             "tflite_reduced": guard,
-            "hawq_v3": guard & (sticky | whole[0]),
+            "hawq_v3": rises("rne", value[-1], whole[0], Cat(sticky, guard)),
         }[self.params.method]
         total = Signal(signed(len(wide) + 1), name=f"total_{lane}")
         clamped = Signal(signed(35), name=f"clamped_{lane}")

@@ -7,8 +7,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.formats.spec import FloatSpec, IntSpec
-from rtl.lib.normalise import Normalise
-from rtl.lib.shift_sticky import ShiftRightSticky
+from rtl.lib import float_fields
+from rtl.lib.rounding import align, rises, too_large
 
 ROUNDINGS = ("rne", "rtz", "rup", "rdn", "raz", "rna", "rnz", "rod", "stochastic")
 """Modes of :mod:`hwsim.formats.rounding`; ``stochastic`` takes its random bits from a port."""
@@ -78,7 +78,7 @@ class ElementRound(wiring.Component):
         self.min_exponent, self.max_exponent, self.random_bits = min_exponent, max_exponent, random_bits
         if isinstance(element, FloatSpec):
             self.kept_bits = element.man_bits + 1
-            self.base_exponent = 1 - element.bias
+            self.base_exponent = float_fields.min_exponent(element)
         else:
             self.kept_bits = element.bits
             self.base_exponent = element.bits - 1 - element.frac_bits
@@ -98,86 +98,32 @@ class ElementRound(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        aligned, above = self._align(m)
-        element, kept = self.element, aligned[-self.kept_bits :]
+        element = self.element
+        word = Cat(Const(0, self.extra), self.significand)
+        aligned, above = align(m, word, self.exponent, self.min_exponent, self.max_exponent, self.base_exponent)
+        kept, rest = aligned[-self.kept_bits :], aligned[: -self.kept_bits]
         man_bits = element.man_bits if isinstance(element, FloatSpec) else self.kept_bits
         below = Signal(len(above) + man_bits + 1)  # the code before rounding
         rounded = Signal(len(below) + 1)
+        random = self.random if self.random_bits else None
         m.d.comb += [
             # a normal number's hidden bit adds 1 to the exponent field, a subnormal's missing one adds nothing
             below.eq((above << man_bits) + kept),
-            rounded.eq(below + self._up(aligned, below[0])),
+            rounded.eq(below + rises(self.rounding, self.sign, below[0], rest, random)),
         ]
         if isinstance(element, FloatSpec):
-            m.d.comb += self.code.eq(self._float_code(m, rounded))
+            m.d.comb += self.code.eq(self._float_code(m, rounded, element))
         else:
             m.d.comb += self.code.eq(self._int_code(m, rounded, element))
         return m
 
-    def _align(self, m: Module) -> tuple[Signal, Value]:
-        """Put the leading one on top, or a subnormal's bits on their grid; return them and exponent field less 1."""
-        word = Cat(Const(0, self.extra), self.significand)
-        base, low, high = self.base_exponent, self.min_exponent, self.max_exponent
-        aligned = Signal(self.width)
-        room = Signal(range(min(low - base, -1), max(high - base, 0) + 1))  # left shifts that reach the smallest normal
-        above: Value = Const(0, 1)
-        m.d.comb += [room.eq(self.exponent - base), aligned.eq(word)]
-        if high > base:
-            m.submodules.leading = leading = Normalise(self.width)
-            left = Signal(range(self.width + 1))
-            over = Signal(range(high - base + 1))
-            m.d.comb += [leading.value.eq(word), left.eq(Mux(leading.count < room, leading.count, room))]
-            with m.If(room >= 0):
-                m.d.comb += [aligned.eq(word << left), over.eq(Mux(aligned[-1], room - left, 0))]
-            above = over
-        if low < base:
-            m.submodules.denormalise = right = ShiftRightSticky(self.width, base - low)
-            m.d.comb += [right.value.eq(word), right.amount.eq(Mux(room < 0, -room, 0))]
-            with m.If(room < 0):
-                m.d.comb += aligned.eq(right.shifted)
-        return aligned, above
-
-    def _up(self, aligned: Signal, odd: Value) -> Value:
-        """Tell whether to add one to the magnitude."""
-        rest = aligned[: -self.kept_bits]
-        guard, sticky = rest[-1], rest[:-1].any()
-        if self.rounding == "stochastic":
-            part = rest[-self.random_bits :]
-            return (self.random < part) | ((self.random == part) & rest[: -self.random_bits].any())
-        return {
-            "rne": guard & (sticky | odd),
-            "rtz": Const(0),
-            "rup": rest.any() & ~self.sign,
-            "rdn": rest.any() & self.sign,
-            "raz": rest.any(),
-            "rna": guard,
-            "rnz": guard & sticky,
-            "rod": rest.any() & ~odd,
-        }[self.rounding]
-
-    def _float_code(self, m: Module, rounded: Signal) -> Value:
+    def _float_code(self, m: Module, rounded: Signal, element: FloatSpec) -> Value:
         """Bring what lies beyond the largest value back, and add the sign."""
-        element = self.element
-        assert isinstance(element, FloatSpec)
-        beyond, magnitude, signed = Signal(), Signal(element.bits - 1), Signal()
-        m.d.comb += [
-            beyond.eq(rounded > element.max_code),
-            magnitude.eq(Mux(beyond, element.max_code, rounded)),
-            signed.eq(self.sign if element.negative_zero else self.sign & magnitude.any()),
-        ]
-        code: Value = Cat(magnitude, signed)
-        if self.overflow == "saturate" or self.rounding in ("rtz", "rod"):
-            return code
-        stays = {"rup": self.sign, "rdn": ~self.sign}.get(self.rounding, Const(0))  # rounded toward zero
-        if element.inf_code is not None:
-            special: Value = Cat(Const(element.inf_code, element.bits - 1), self.sign)
-        else:
-            assert element.nan_code is not None
-            keeps_sign = element.special in ("ieee", "fn")
-            special = Const(element.nan_code, element.bits)
-            if keeps_sign:
-                special = Cat(special[:-1], self.sign)
-        return Mux(beyond & ~stays, special, code)
+        magnitude = Signal(element.bits - 1)
+        m.d.comb += magnitude.eq(rounded)
+        signed = self.sign if element.negative_zero else self.sign & rounded.any()
+        beyond = too_large(element, self.rounding, self.overflow, self.sign)
+        return Mux(rounded > element.max_code, beyond, Cat(magnitude, signed))
 
     def _int_code(self, m: Module, rounded: Signal, element: IntSpec) -> Value:
         """Clamp and make two's complement."""

@@ -1,18 +1,17 @@
-"""Round an exact raw result to a float: the only place in the datapaths of dot products that rounds."""
+"""Round an exact raw result to a float, with the IEEE flags: what the datapaths of dot products round with."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.formats import FloatSpec
 from hwsim.pe.rounding import FLAG_BITS, MODES
 from rtl.lib import float_fields
-from rtl.lib.normalise import Normalise
-from rtl.lib.shift_sticky import ShiftRightSticky
+from rtl.lib.rounding import align, rises, too_large
 
 OVERFLOWS = ("ieee", "infinite", "saturate")
 
@@ -101,70 +100,28 @@ class FloatRound(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        precision = self.fmt.man_bits + 1
-        aligned, biased_less_1 = self._align(m)
+        fmt, precision = self.fmt, self.fmt.man_bits + 1
+        base = float_fields.min_exponent(fmt)
+        aligned, above = align(m, self.significand, self.exponent, self.min_exponent, self.max_exponent, base)
 
         # round: the increment may carry from the fraction into the exponent field, which is what it should do
-        kept = aligned[-precision:]
-        increment, inexact = Signal(), Signal()
-        magnitude = Signal(len(biased_less_1) + precision)
+        kept, rest = aligned[-precision:], aligned[:-precision]
+        magnitude = Signal(max(len(above) + precision, fmt.bits - 1))
         m.d.comb += [
-            inexact.eq(aligned[:-precision].any()),
-            increment.eq(self._increment(kept[0], aligned[-precision - 1], aligned[: -precision - 1].any())),
             # a normal number's hidden bit adds 1 to the exponent field, a subnormal's missing one adds nothing
-            magnitude.eq((biased_less_1 << self.fmt.man_bits) + kept + increment),
+            magnitude.eq((above << fmt.man_bits) + kept + rises(self.rounding, self.sign, kept[0], rest)),
         ]
 
         # tiny: below the smallest normal number, even when rounded with one more place, as if exponents went on
-        fine = aligned[-precision - 1 : -1]
-        rises = self._increment(fine[0], aligned[-precision - 2], aligned[: -precision - 2].any())
-        tiny = ~aligned[-1] & ~(fine.all() & rises)
+        fine, finer = aligned[-precision - 1 : -1], aligned[: -precision - 1]
+        tiny = ~aligned[-1] & ~(fine.all() & rises(self.rounding, self.sign, fine[0], finer))
 
-        too_large = Signal()
+        inexact, beyond = Signal(), Signal()
+        number = Cat(magnitude[: fmt.bits - 1], self.sign)
         m.d.comb += [
-            too_large.eq(magnitude > self.fmt.max_code),
-            self.result.eq(Cat(Mux(too_large, self._too_large(), magnitude)[: self.fmt.bits - 1], self.sign)),
-            self.flags.eq(Cat(inexact | too_large, inexact & tiny & ~too_large, too_large, Const(0))),
+            inexact.eq(rest.any()),
+            beyond.eq(magnitude > fmt.max_code),
+            self.result.eq(Mux(beyond, too_large(fmt, self.rounding, self.overflow, self.sign), number)),
+            self.flags.eq(Cat(inexact | beyond, inexact & tiny & ~beyond, beyond, Const(0))),
         ]
         return m
-
-    def _increment(self, last: Value, guard: Value, sticky: Value) -> Value:
-        """Return whether a magnitude is raised in its last place (to odd: that place is set where it is not)."""
-        if self.rounding == "rne":
-            return guard & (sticky | last)
-        if self.rounding == "rdn":
-            return self.sign & (guard | sticky)
-        return ~last & (guard | sticky) if self.rounding == "rod" else Const(0)
-
-    def _too_large(self) -> Value:
-        """Return the magnitude that stands for a result too large."""
-        fmt = self.fmt
-        beyond = fmt.inf_code if fmt.inf_code is not None else fmt.nan_code
-        largest = Const(fmt.max_code, fmt.bits - 1)
-        if self.overflow == "saturate" or beyond is None:
-            return largest
-        infinite = Const(beyond, fmt.bits - 1)
-        if self.overflow == "infinite" or self.rounding == "rne":
-            return infinite
-        return Mux(self.sign, infinite, largest) if self.rounding == "rdn" else largest
-
-    def _align(self, m: Module) -> tuple[Signal, Signal]:
-        """Put the leading one on top, or a subnormal's bits on their grid; return them and exponent field less 1."""
-        lowest = float_fields.min_exponent(self.fmt)
-        m.submodules.leading = leading = Normalise(self.width)
-        room = Signal(range(self.min_exponent - lowest, self.max_exponent - lowest + 1))
-        left = Signal(range(self.width + 1))
-        aligned = Signal(self.width)
-        biased_less_1 = Signal(range(max(self.max_exponent - lowest, 0) + 1))
-        m.d.comb += [
-            leading.value.eq(self.significand),
-            room.eq(self.exponent - lowest),  # left shifts that bring the top bit's weight to the smallest normal
-            left.eq(Mux(leading.count < room, leading.count, room)),
-        ]
-        shifted: Value = self.significand << left
-        if self.min_exponent < lowest:
-            m.submodules.denormalise = denormalise = ShiftRightSticky(self.width, lowest - self.min_exponent)
-            m.d.comb += [denormalise.value.eq(self.significand), denormalise.amount.eq(-room)]
-            shifted = Mux(room < 0, denormalise.shifted, shifted)
-        m.d.comb += [aligned.eq(shifted), biased_less_1.eq(Mux(aligned[-1], room - left, 0))]
-        return aligned, biased_less_1

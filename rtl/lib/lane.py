@@ -13,6 +13,7 @@ from rtl.lib import special
 from rtl.lib.element_decoder import decode_element
 from rtl.lib.number_decoder import NumberDecoder, NumberFacts
 from rtl.lib.shapes import shape_of
+from rtl.lib.shift_add import shift_add
 
 TABLE_LIMIT = 256
 """Integers below this come from a table of the element's codes; larger ones from significand and shift."""
@@ -60,9 +61,13 @@ class LaneDecoder(wiring.Component):
     ----------
     lane : Lane
         Elements, and how the accumulator takes their product.
+    staged : bool
+        Whether there are registers between decoders and multiplier.
 
     Ports
     -----
+    en : In(1)
+        Moves the registers, where there are any.
     a, b : In(element.bits)
     product : Out(signed)
         Where the accumulator takes sums, in units of ``2**-frac_bits`` of the datapath: exact; 0 when a code is not
@@ -72,26 +77,27 @@ class LaneDecoder(wiring.Component):
     specials : Out(4)
         What the product is beside a number, see `rtl.lib.special`.
     a_integer : Out(signed)
-        The integer of a's element, for zero points.
+        The integer of a's element, for zero points (b's is an integer then).
 
     Hardware
     --------
-    Combinational. Small integers come from a table and meet in one multiplier; significands of wide floats meet in a
-    narrow one, whose result is shifted left by both exponents.
+    Combinational, but for the registers. Small integers come from a table and meet in one multiplier; significands of
+    wide floats meet in a narrow one, whose result is shifted left by both exponents. With ``shift_add`` of the datapath
+    shifts of a, gated by b's bits, take the multiplier's place.
     """
 
-    def __init__(self, lane: Lane) -> None:
-        self.lane = lane
+    def __init__(self, lane: Lane, staged: bool = False) -> None:
+        self.lane, self.staged = lane, staged
         spec = lane.spec
         if lane.by_product:
             span = (-lane.max_product, lane.max_product)
         else:
             corners = [x * y for x in _span(spec.a_ints) for y in _span(spec.b_ints)]
             span = (min(*corners, 0), max(*corners, 0))
-        # zero points go with integers alone
         integers = _span(spec.a_ints) if spec.zero_bits else (0, 0)
         super().__init__(
             {
+                "en": In(1),
                 "a": In(lane.a.bits),
                 "b": In(lane.b.bits),
                 "product": Out(shape_of(*span)),
@@ -125,17 +131,30 @@ class LaneDecoder(wiring.Component):
                 shifts.append(shift)
             factors.append((side, decoder, number))
         if lane.has_specials:
-            m.d.comb += self.specials.eq(special.product(*self._factors(numbers, dict((f[0], f[1]) for f in factors))))
-        product: Value = numbers[0] * numbers[1]
-        if shifts:
-            # only up to the widest product: what is finite never shifts further
-            product = product << sum(shifts[1:], shifts[0])
-        m.d.comb += self.product.eq(product)
+            sets = special.product(*self._factors(numbers, dict((f[0], f[1]) for f in factors)))
+            m.d.comb += self.specials.eq(self._held(m, sets, "specials"))
+        x, y = (self._held(m, number, f"{side}_number") for side, number in zip("ab", numbers, strict=True))
+        shift = self._held(m, sum(shifts[1:], shifts[0]), "shift") if shifts else None
+        if spec.zero_bits and shift is not None:
+            x, shift = x << shift, None  # once: the sum of the activations takes it on the same grid
+        product = shift_add(x, y) if spec.shift_add else x * y
+        # only up to the widest product: what is finite never shifts further
+        m.d.comb += self.product.eq(product if shift is None else product << shift)
         if spec.zero_bits:
-            m.d.comb += self.a_integer.eq(numbers[0])
+            m.d.comb += self.a_integer.eq(x)
         if lane.by_product:
-            m.d.comb += self.exponent.eq(factors[0][1].exponent + factors[1][1].exponent)
+            exponent = factors[0][1].exponent + factors[1][1].exponent
+            m.d.comb += self.exponent.eq(self._held(m, exponent, "exponent"))
         return m
+
+    def _held(self, m: Module, value: Value, name: str) -> Value:
+        """Return a decoded value for the multiplier: in a register where there is a stage."""
+        if not self.staged:
+            return value
+        held = Signal(value.shape(), name=f"held_{name}")
+        with m.If(self.en):
+            m.d.sync += held.eq(value)
+        return held
 
     def _factors(
         self, numbers: list[Value], decoders: dict[str, NumberDecoder]

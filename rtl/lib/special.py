@@ -38,6 +38,16 @@ def product(a: tuple[Value, Value, Value, Value], b: tuple[Value, Value, Value, 
     return Cat(nan | zero_times_inf, finite_sign & ~sign, finite_sign & sign, zero_times_inf)
 
 
+def less_itself(bits: Value) -> Value:
+    """Return the set of a sum that met ``bits``, less a multiple of other terms that met the same, or zero times them.
+
+    So it is with a zero point times the sum of the activations: an infinity leaves NaN, an invalid operation.
+    """
+    found = Specials(bits)
+    infinite = ~found.nan & (found.positive | found.negative)
+    return Cat(found.nan | infinite, Const(0, 2), found.invalid | infinite)
+
+
 def scaled(bits: Value, scale_is_nan: Value, scale_is_zero: Value, scale_sign: Value) -> Value:
     """Return the set of a sum that met ``bits``, times a scale that is NaN or finite."""
     found = Specials(bits)

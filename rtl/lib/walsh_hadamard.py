@@ -14,6 +14,7 @@ from hwsim.pe.hadamard import Params
 from rtl.lib.element_round import ElementRound
 from rtl.lib.float_butterfly import FloatButterfly
 from rtl.lib.float_fields import FloatFields, max_exponent, min_exponent, nan_word
+from rtl.lib.rounding import rises
 from rtl.lib.select import select
 
 
@@ -200,10 +201,7 @@ class WalshHadamard(wiring.Component):
             kept = value >> params.shift
             if params.rounding == "rdn":
                 return kept
-            guard = value[params.shift - 1]
-            # a slice of no bits has no value in Verilog
-            sticky = value[: params.shift - 1].any() if params.shift > 1 else Const(0)
-            return kept + (guard & (sticky | kept[0]))
+            return kept + rises(params.rounding, value[-1], kept[0], value[: params.shift])
         fields = FloatFields(m, value, self.fp16, f"scale_{lane}")
         factor = Fraction(float(params.factor))
         exponent = math.frexp(factor)[1]

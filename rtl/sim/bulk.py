@@ -142,6 +142,7 @@ class BulkSimulator:
         latency: int,
         *,
         results: int = 1,
+        beat_cycles: NDArray[np.integer] | None = None,
         fault: int = 0,
         stop_after: int = 0,
     ) -> BulkVerdict:
@@ -159,19 +160,24 @@ class BulkSimulator:
             Of the handshake's model, in cycles; 0: only results are judged.
         results : int
             Results of a transaction.
+        beat_cycles : integers [beats], optional
+            Cycles that each beat occupies the unit's front; None: one each.
         stop_after : int
             Differences after which the pass ends early; then nothing counts as missing. 0: never.
 
         Raises
         ------
         ValueError
-            As for `run`, and if there is not one result for each dot product.
+            As for `run`, and if there is not one result for each dot product, or not one count of cycles for each beat.
         """
+        if beat_cycles is not None and len(beat_cycles) != len(payloads):
+            raise ValueError(f"needs the cycles of {len(payloads)} beats, not of {len(beat_cycles)}")
         if len(ends) * results != len(expected):
             raise ValueError(f"needs {results} results for each dot product, not {len(expected)} for {len(ends)}")
         count = int(np.searchsorted(ends, plan.end))
         wanted = np.ascontiguousarray(expected[: count * results], np.uint32).reshape(-1, self.result_words)
-        judging = _Judging(np.ascontiguousarray(ends[:count], np.int64), wanted, latency, results, stop_after)
+        busy = None if beat_cycles is None else np.ascontiguousarray(beat_cycles, np.int32)
+        judging = _Judging(np.ascontiguousarray(ends[:count], np.int64), wanted, latency, results, stop_after, busy)
         outcome, first_result = self._call(payloads, plan, willing, judging, fault, None, None)
         span = outcome.span_last - outcome.span_first + 1 if outcome.span_first >= 0 else 0
         first = _mismatch(outcome, wanted, first_result) if outcome.what else None
@@ -210,7 +216,7 @@ class BulkSimulator:
         dots = len(judging.ends)
         self._code.hwsim_run(
             _pointer(payloads), _pointer(judging.ends) if dots else None, ctypes.c_int64(dots),
-            _pointer(judging.expected), ctypes.byref(told),
+            _pointer(judging.expected), _pointer(judging.beat_cycles), ctypes.byref(told),
             _pointer(offer), ctypes.c_int64(len(offer)), _pointer(take), ctypes.c_int64(len(take)),
             _pointer(trace), _pointer(results), _pointer(first_result), ctypes.byref(outcome),
         )  # fmt: skip
@@ -226,6 +232,7 @@ class _Judging:
     latency: int
     results: int
     stop_after: int
+    beat_cycles: NDArray[np.int32] | None = None
 
 
 def _pointer(array: NDArray[Any] | None) -> ctypes.c_void_p | None:

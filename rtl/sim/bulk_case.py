@@ -134,15 +134,22 @@ def replay(case: Case, engine: str = "auto", *, hardware: wiring.Component | Non
     simulator = find_simulator(engine)
     testbench = Testbench(simulator, write_verilog(hardware), _payloads(case, hardware))
     record = testbench.simulate([(case.plan, case.willing)])[0]
-    return judge(record, case.plan, case.ends, case.expected, params.datapath.latency, params.datapath.results)
+    spec = params.datapath
+    busy = spec.beat_cycles(join_beats(case.dots))
+    listed = None if busy is None else busy.tolist()
+    return judge(record, case.plan, case.ends, case.expected, spec.latency, spec.results, listed)
 
 
 def judge_case(case: Case, simulator: BulkSimulator, hardware: Any, params: Any) -> Verdict:
     """Run a case in a unit that is compiled already."""
-    words = pack_words(join_beats(case.dots), hardware.i.payload.shape())
+    beats = join_beats(case.dots)
+    words = pack_words(beats, hardware.i.payload.shape())
     ends, expected = np.array(case.ends, np.int64), to_words(case.expected, simulator.result_words)
     spec = params.datapath
-    return simulator.check(words, case.plan, case.willing, ends, expected, spec.latency, results=spec.results).verdict
+    return simulator.check(
+        words, case.plan, case.willing, ends, expected, spec.latency, results=spec.results,
+        beat_cycles=spec.beat_cycles(beats),
+    ).verdict  # fmt: skip
 
 
 def keep_waveform(case: Case, hardware: wiring.Component, cycle: int, target: Path) -> Path:

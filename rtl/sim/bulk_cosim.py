@@ -25,6 +25,9 @@ from rtl.sim.run import PASS_NAMES, CosimResult, plan_passes
 from rtl.sim.simulators import SimulatorError
 from rtl.sim.verilog import cache_folder
 
+STALLED_CHUNKS, STALLED_EVERY = 4, 8
+"""Chunks that run with stalls too: operands and stalls do not meet in the hardware, so a share of them shows it."""
+
 
 class BulkCosim:
     """Compare a unit's hardware with its model in as many chunks as it takes; memory is that of one chunk.
@@ -37,7 +40,8 @@ class BulkCosim:
     seed : int
         Of the stall patterns and resets; the chunk's number enters too.
     stalls : bool
-        As for :func:`rtl.sim.run.cosim`.
+        As for :func:`rtl.sim.run.cosim`, of the first `STALLED_CHUNKS` chunks and of every `STALLED_EVERY`-th after
+        them; every chunk has its unstalled pass.
     waveform_dir : Path or None
         Folder for what is left of a difference; None takes the user's cache.
     hardware : wiring.Component or None
@@ -92,14 +96,20 @@ class BulkCosim:
                 f"not {len(ends)} and {len(wanted)}"
             )
         seed = [self.seed, self.chunks] if self.chunks else self.seed
-        passes = plan_passes(ends.tolist(), seed, stalls=self.stalls, results=spec.results, restarts=spec.restarts)
+        stalls = self.stalls and (self.chunks < STALLED_CHUNKS or self.chunks % STALLED_EVERY == 0)
+        busy = spec.beat_cycles(beats)
+        passes = plan_passes(
+            ends.tolist(), seed, stalls=stalls, results=spec.results, restarts=spec.restarts, beat_cycles=busy
+        )
         start = time.perf_counter()
         verdicts = [
-            self.simulator.check(words, *planned, ends, wanted, spec.latency, results=spec.results)
+            self.simulator.check(words, *planned, ends, wanted, spec.latency, results=spec.results, beat_cycles=busy)
             for planned in passes
         ]
         run_s = time.perf_counter() - start
-        late = verdicts[0].verdict.cycles != unstalled_cycles([len(words)], spec.latency, spec.results)
+        late = verdicts[0].verdict.cycles != unstalled_cycles(
+            [len(words) if busy is None else int(busy.sum())], spec.latency, spec.results
+        )
         result = CosimResult(
             vectors=sum(each.verdict.vectors for each in verdicts),
             mismatches=sum(each.verdict.mismatches for each in verdicts),
@@ -152,7 +162,7 @@ class BulkCosim:
         spec = self.params.datapath
         small = case
         if not spec.restarts:  # else what comes out depends on all that came before
-            block_beats = getattr(spec, "block_beats", 0) or getattr(spec, "beats", 1)
+            block_beats = getattr(spec, "step_beats", 0) or getattr(spec, "beats", 1)
             minimiser = Minimiser(verdict_of, self._reference, spec.results, block_beats, self._zero_codes())
             small = minimiser.minimise(case, first.vector)
         found = verdict_of(small).first

@@ -77,18 +77,32 @@ public:
     StallPipe(int64_t latency, int64_t burst) : latency(latency), valid(latency + burst - 1), head(0) {}
 
     bool out_valid() const { return valid[head]; }
+    bool free() const { return busy == 0; }
 
-    void step(bool enable, bool last) {
+    // cycles: those that the beat at the input occupies the front, if it is taken
+    void step(bool enable, bool offered, bool last, int32_t cycles) {
         if (!enable)
             return;
         valid[head] = false;
         head = at(1);
-        if (last)
+        if (busy) {
+            busy--;
+        } else if (offered) {
+            busy = cycles - 1;
+            ends = last;
+        }
+        if (busy == 0 && ends) {
             for (size_t steps = latency - 1; steps < valid.size(); steps++)
                 valid[at(steps)] = true;
+            ends = false;
+        }
     }
 
-    void reset() { std::fill(valid.begin(), valid.end(), 0); }
+    void reset() {
+        std::fill(valid.begin(), valid.end(), 0);
+        busy = 0;
+        ends = false;
+    }
 
 private:
     size_t at(size_t steps) const {
@@ -99,6 +113,8 @@ private:
     size_t latency;
     std::vector<uint8_t> valid; // a ring: what stands at the output now, after one more step, after two, ...
     size_t head;
+    int32_t busy = 0;  // enabled cycles until the next beat can be taken
+    bool ends = false; // the beat in the front is a last one
 };
 
 // Goes round a pattern of willing cycles.
@@ -145,8 +161,9 @@ namespace {
 // Walks through a run with the model at its side, as rtl/sim/judge.py does.
 class Judge {
 public:
-    Judge(const Plan &plan, const int64_t *ends, int64_t dots, const uint32_t *expected, Outcome &outcome)
-        : plan(plan), ends(ends), dots(dots), expected(expected), outcome(outcome),
+    Judge(const Plan &plan, const int64_t *ends, int64_t dots, const uint32_t *expected, const int32_t *beat_cycles,
+          Outcome &outcome)
+        : plan(plan), ends(ends), dots(dots), expected(expected), beat_cycles(beat_cycles), outcome(outcome),
           pipe(std::max<int64_t>(plan.latency, 1), plan.results), due(dots * plan.results), position(plan.first) {
         seek();
     }
@@ -188,14 +205,15 @@ private:
 
     void check_handshake(int64_t cycle, uint8_t entry) {
         bool i_ready = entry & I_READY, o_valid = entry & O_VALID;
-        bool valid = pipe.out_valid(), enable = !valid || (entry & O_READY);
-        pipe.step(enable, (entry & I_VALID) && in_vector < dots && ends[in_vector] == position);
-        if (i_ready != enable || o_valid != valid) {
+        bool valid = pipe.out_valid(), enable = !valid || (entry & O_READY), ready = enable && pipe.free();
+        bool offered = entry & I_VALID, last = offered && in_vector < dots && ends[in_vector] == position;
+        pipe.step(enable, offered, last, beat_cycles && offered ? beat_cycles[position] : 1);
+        if (i_ready != ready || o_valid != valid) {
             outcome.cycle_mismatches++;
             if (o_valid != valid)
                 note(O_VALID_WRONG, cycle, valid, o_valid);
             else
-                note(I_READY_WRONG, cycle, enable, i_ready);
+                note(I_READY_WRONG, cycle, ready, i_ready);
         }
     }
 
@@ -230,6 +248,7 @@ private:
     const int64_t *ends;
     int64_t dots;
     const uint32_t *expected;
+    const int32_t *beat_cycles;
     Outcome &outcome;
     StallPipe pipe;
     int64_t due; // results
@@ -252,17 +271,18 @@ void hwsim_widths(int64_t *bits) {
 // payloads    [beats, words of a payload], least significant word first
 // ends        [dots], number of the last beat of each transaction; none (dots = 0, ends null): nothing is judged
 // expected    [dots * plan->results, words of a result]
+// beat_cycles [beats], cycles that each beat occupies the unit's front, or null: one each
 // offer, take patterns of willing cycles, repeated as needed
 // trace       [max_cycles] or null; results [max_cycles, words of a result] or null: one row a cycle with o.valid
 // first_result [words of a result], what stood at the output at a first mismatch of bits
-void hwsim_run(const uint32_t *payloads, const int64_t *ends, int64_t dots, const uint32_t *expected, const Plan *plan,
-               const uint8_t *offer, int64_t offer_cycles, const uint8_t *take, int64_t take_cycles, uint8_t *trace,
+void hwsim_run(const uint32_t *payloads, const int64_t *ends, int64_t dots, const uint32_t *expected,
+               const int32_t *beat_cycles, const Plan *plan, const uint8_t *offer, int64_t offer_cycles, const uint8_t *take, int64_t take_cycles, uint8_t *trace,
                uint32_t *results, uint32_t *first_result, Outcome *outcome) {
     Clocked design;
     Top &top = *design.top;
     *outcome = Outcome{};
     outcome->span_first = outcome->span_last = -1;
-    Judge judge(*plan, ends, dots, expected, *outcome);
+    Judge judge(*plan, ends, dots, expected, beat_cycles, *outcome);
 #ifdef HWSIM_FAULTS
     top.p_fault.set<uint32_t>(plan->fault);
 #endif

@@ -15,6 +15,8 @@ from rtl.sim.payload import Beats
 from rtl.sim.stalls import patience_cycles
 
 _MAX_TRIALS = 2000
+LONGEST_BEAT_CYCLES = 64
+"""More than a beat occupies any unit: two 8-bit operands, bit by bit."""
 _ALL, _SELDOM = np.array([True]), np.array([False, False, False, True])
 _SIMPLE = (ALWAYS, Willing(_ALL, _SELDOM), Willing(_SELDOM, _ALL), Willing(_SELDOM, np.array([False, True])))
 """Stalls that are easy to read, tried before those of the failing pass."""
@@ -161,5 +163,10 @@ def _differ(left: Beats, right: Beats) -> bool:
 
 def _from_reset(case: Case, dots: Sequence[Beats], expected: Sequence[int], willing: Willing) -> Case:
     beats = sum(len(dot["last"]) for dot in dots)
-    plan = Pass(first=0, end=beats, outputs=len(expected), max_cycles=patience_cycles(beats + len(expected)))
+    plan = Pass(
+        first=0,
+        end=beats,
+        outputs=len(expected),
+        max_cycles=patience_cycles(LONGEST_BEAT_CYCLES * beats + len(expected)),
+    )
     return replace(case, dots=tuple(dots), expected=tuple(expected), plan=plan, willing=willing)

@@ -1,15 +1,13 @@
 """Plant faults in a unit's netlist and see whether the bench finds them: a test of the tests.
 
 Yosys' ``mutate`` chooses places in the flattened netlist and puts all faults into one copy of it, where the value of
-an input switches one on. So a campaign compiles once. A fault that the bench does not find is handed to a SAT solver,
-which may prove that no bench could: that it changes neither an output nor a register, whatever the registers hold.
+an input switches one on. So a campaign compiles once. A fault that the bench does not find is handed to a solver
+(:mod:`rtl.sim.fault_proof`), which may prove that no bench could.
 """
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,25 +17,24 @@ from amaranth.back import rtlil
 from amaranth.lib import wiring
 from numpy.typing import NDArray
 
+from hwsim.pe._serial import SerialSpec
+from hwsim.pe._stream import StreamSpec
 from rtl.pe import component
+from rtl.sim.aiger import Circuit, read_circuit
 from rtl.sim.bulk import DESIGN, BulkSimulator, stream_widths
-from rtl.sim.bulk_build import compile_design, find_yosys
+from rtl.sim.bulk_build import compile_design
+from rtl.sim.fault_proof import CIRCUIT_SCRIPT, CONTROL, Effort, Proof, prove
+from rtl.sim.fault_proof import Beats as UnitBeats
 from rtl.sim.job import Pass, Willing
 from rtl.sim.payload import Beats, pack_words
 from rtl.sim.run import PASS_NAMES, plan_passes
-from rtl.sim.simulators import SimulatorError
 from rtl.sim.verilog import TOP
 
 Operands = Sequence[tuple[Beats, NDArray[np.uint32]]]
 """Chunks of dot products: their beats, one after the other, and their result bits."""
 
-_CONTROL = "fault"
-"""Input of the top module that switches a fault on; 0 is the sound unit."""
-_LIST, _NETLIST = "faults.txt", "faulty.il"
-_PROOF_S = 60.0
-# a register becomes a cell of this module, so that it can be cut out of the netlist
-_STATE = "(* blackbox *) module state(C, D, Q); input C, D; output Q; endmodule\n"
-_PROVED = "no model found: SUCCESS!"
+EFFORT = Effort()
+_LIST, _CIRCUIT = "faults.txt", "faulty.aig"
 
 
 @dataclass(frozen=True)
@@ -89,27 +86,52 @@ class Catch:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """What is known of a fault that the bench did not find.
+
+    Attributes
+    ----------
+    fault : Fault
+    proof : Proof
+    """
+
+    fault: Fault
+    proof: Proof
+
+
+@dataclass(frozen=True)
 class FaultReport:
     """Outcome of a campaign.
 
     Attributes
     ----------
     caught : tuple of Catch
-    harmless : tuple of Fault
-        Not found, and proved to change nothing.
-    survivors : tuple of Fault
-        Not found, and not proved harmless: each is a hole in the bench, or harmless only because some states of the
-        registers never occur.
+    unseen : tuple of Verdict
+        Not found, and what the solver says of them.
     """
 
     caught: tuple[Catch, ...]
-    harmless: tuple[Fault, ...]
-    survivors: tuple[Fault, ...]
+    unseen: tuple[Verdict, ...]
+
+    @property
+    def harmless(self) -> tuple[Verdict, ...]:
+        """Those that are proved never to show."""
+        return tuple(verdict for verdict in self.unseen if verdict.proof.kind == "harmless")
+
+    @property
+    def bounded(self) -> tuple[Verdict, ...]:
+        """Those that are proved not to show in any run of so many cycles."""
+        return tuple(verdict for verdict in self.unseen if verdict.proof.kind == "bounded")
+
+    @property
+    def survivors(self) -> tuple[Verdict, ...]:
+        """The others: each is a hole in the bench, or harmless for a reason that the solver did not find."""
+        return tuple(verdict for verdict in self.unseen if verdict.proof.kind in ("shows", "open"))
 
     @property
     def faults(self) -> int:
         """Faults planted."""
-        return len(self.caught) + len(self.harmless) + len(self.survivors)
+        return len(self.caught) + len(self.unseen)
 
 
 @dataclass(frozen=True)
@@ -120,23 +142,28 @@ class FaultyUnit:
     ----------
     simulator : BulkSimulator
         Takes a fault's number.
-    netlist : Path
-        The netlist with all faults, in RTLIL.
-    control_bits : int
-        Width of the input that switches a fault on.
+    circuit : Circuit
+        The netlist with all faults.
+    beats : Beats
+        How its beats come.
     faults : tuple of Fault
     """
 
     simulator: BulkSimulator
-    netlist: Path
-    control_bits: int
+    circuit: Circuit
+    beats: UnitBeats
     faults: tuple[Fault, ...]
+
+    def prove(self, fault: Fault, effort: Effort) -> Proof:
+        """Try to prove that a fault never shows; see :mod:`rtl.sim.fault_proof`."""
+        return prove(self.circuit, self.beats, fault.number, effort)
 
 
 def plant_faults(unit: wiring.Component, count: int, seed: int = 0, wire: str | None = None) -> FaultyUnit:
     """Compile a unit with at most ``count`` faults, spread evenly over its netlist; kept in the user's cache.
 
-    With ``wire``, all of them are on the signal of that name in the flattened netlist.
+    With ``wire``, all of them are on the signal of that name in the flattened netlist. Those that Yosys would plant on
+    the clock of a register are left out: gated, it would be a second clock, which the driver's cycle does not know.
 
     Raises
     ------
@@ -147,8 +174,29 @@ def plant_faults(unit: wiring.Component, count: int, seed: int = 0, wire: str | 
     """
     if count < 1:
         raise ValueError(f"a campaign plants at least one fault, not {count}")
-    control_bits = count.bit_length()
     places = f" -wire {wire}" if wire is not None else ""
+    listing = f"mutate -list {count} -seed {seed} -ctrl {CONTROL} {count.bit_length()} 1{places} -o {_LIST}"
+    widths = stream_widths(unit)
+    text = rtlil.convert(unit, name=TOP, emit_src=False)
+    folder = _compile({DESIGN: text}, [listing])
+    lines = (folder / _LIST).read_text().splitlines()
+    if any(map(_is_on_clock, lines)):
+        lines = [line for line in lines if not _is_on_clock(line)]
+        folder = _compile({DESIGN: text, _LIST: "\n".join(lines) + "\n"}, [])
+    if not lines:
+        raise ValueError(f"there is no place for a fault{places and f' on wire {wire!r}'}")
+    return FaultyUnit(
+        BulkSimulator(folder / "design.so", *widths), read_circuit(folder / _CIRCUIT), _beats(unit),
+        tuple(map(_parse, lines)),
+    )  # fmt: skip
+
+
+def _is_on_clock(line: str) -> bool:
+    return " -port CLK " in line
+
+
+def _compile(sources: dict[str, str], listing: Sequence[str]) -> Path:
+    """Compile a design with the faults of a list, which is given or is made by commands, and write its circuit."""
     script = [
         f"read_rtlil {DESIGN}",
         # parts that can have no effect are no places for faults
@@ -158,19 +206,23 @@ def plant_faults(unit: wiring.Component, count: int, seed: int = 0, wire: str | 
         "wreduce",
         "opt_expr",
         "opt_clean",
-        f"mutate -list {count} -seed {seed} -ctrl {_CONTROL} {control_bits} 1{places} -o {_LIST}",
+        *listing,
         f"script {_LIST}",
-        f"write_rtlil {_NETLIST}",
+        "design -push-copy",
+        *CIRCUIT_SCRIPT[:-1],
+        f"{CIRCUIT_SCRIPT[-1]} {_CIRCUIT}",
+        "design -pop",
     ]
-    widths = stream_widths(unit)
-    text = rtlil.convert(unit, name=TOP, emit_src=False)
-    folder = compile_design({DESIGN: text}, script, keep=(_LIST, _NETLIST), defines=("HWSIM_FAULTS",))
-    lines = (folder / _LIST).read_text().splitlines()
-    if not lines:
-        raise ValueError(f"there is no place for a fault{places and f' on wire {wire!r}'}")
-    return FaultyUnit(
-        BulkSimulator(folder / "design.so", *widths), folder / _NETLIST, control_bits, tuple(map(_parse, lines))
-    )
+    return compile_design(sources, script, keep=(_LIST, _CIRCUIT), defines=("HWSIM_FAULTS",))
+
+
+def _beats(unit: Any) -> UnitBeats:
+    """Return how the beats of a unit come: in whole blocks, or in transactions of one length."""
+    spec, field = unit.spec, unit.i.payload.shape()["last"]
+    if isinstance(spec, StreamSpec):
+        return UnitBeats(spec.beats, True, field.offset, spec.latency)
+    longest = spec.most_beat_cycles if isinstance(spec, SerialSpec) else 1
+    return UnitBeats(spec.step_beats, False, field.offset, spec.latency + longest - 1)
 
 
 def _parse(line: str) -> Fault:
@@ -189,8 +241,9 @@ def run_campaign(
     *,
     faults: int = 100,
     seed: int = 0,
-    proof_s: float = _PROOF_S,
+    effort: Effort = EFFORT,
     hardware: wiring.Component | None = None,
+    step: Callable[[], None] = lambda: None,
 ) -> FaultReport:
     """Plant faults in a unit, run each with the bench's passes until it shows, and try to prove the others harmless.
 
@@ -206,10 +259,12 @@ def run_campaign(
         Faults to plant.
     seed : int
         Of the choice of faults and of the stalls.
-    proof_s : float
-        Time limit of one proof, in seconds.
+    effort : Effort
+        How hard proofs are tried.
     hardware : wiring.Component or None
         The unit in hardware; None builds the one of that name.
+    step : callable
+        Called after each fault.
 
     Raises
     ------
@@ -225,85 +280,40 @@ def run_campaign(
     chunks = [(pack_words(beats, unit.i.payload.shape()), beats, expected) for beats, expected in operands]
     spec = params.datapath
     runs = [
-        (words, *planned, np.flatnonzero(beats["last"]).astype(np.int64), expected, name)
+        (words, *planned, np.flatnonzero(beats["last"]).astype(np.int64), expected, spec.beat_cycles(beats), name)
         for number, (words, beats, expected) in enumerate(chunks)
         for name, planned in zip(PASS_NAMES, _plan(beats, [seed, number], spec), strict=True)
     ]
     sound = _until_found(faulty.simulator, runs, spec, 0)
     if sound is not None:
         raise ValueError(f"the unit without any fault already differs: {sound[1]}")
-    caught, harmless, survivors = [], [], []
+    caught, unseen = [], []
     for fault in faulty.faults:
         found = _until_found(faulty.simulator, runs, spec, fault.number)
         if found is not None:
             caught.append(Catch(fault, *found))
-        elif prove_harmless(faulty, fault, proof_s):
-            harmless.append(fault)
         else:
-            survivors.append(fault)
-    return FaultReport(tuple(caught), tuple(harmless), tuple(survivors))
+            unseen.append(Verdict(fault, faulty.prove(fault, effort)))
+        step()
+    return FaultReport(tuple(caught), tuple(unseen))
 
 
 def _plan(beats: Beats, seed: Sequence[int], spec: Any) -> list[tuple[Pass, Willing]]:
     ends = np.flatnonzero(beats["last"]).tolist()
-    return plan_passes(ends, seed, stalls=True, results=spec.results, restarts=spec.restarts)
+    return plan_passes(
+        ends, seed, stalls=True, results=spec.results, restarts=spec.restarts, beat_cycles=spec.beat_cycles(beats)
+    )
 
 
 def _until_found(simulator: BulkSimulator, runs: Sequence[Any], spec: Any, fault: int) -> tuple[int, str] | None:
     """Run passes until one differs; return the dot products compared until then and the difference."""
     vectors = 0
-    for words, plan, willing, ends, expected, name in runs:
+    for words, plan, willing, ends, expected, busy, name in runs:
         verdict = simulator.check(
-            words, plan, willing, ends, expected, spec.latency, results=spec.results, fault=fault, stop_after=1
-        ).verdict
+            words, plan, willing, ends, expected, spec.latency, results=spec.results, beat_cycles=busy, fault=fault,
+            stop_after=1,
+        ).verdict  # fmt: skip
         vectors += verdict.vectors
         if verdict.first is not None:
             return vectors, f"{name} pass, {verdict.first}"
     return None
-
-
-def prove_harmless(faulty: FaultyUnit, fault: Fault, limit_s: float = _PROOF_S) -> bool:
-    """Try to prove that a fault changes no output and no register's next value, whatever the inputs and registers hold.
-
-    With equal registers after reset, that makes both units equal for ever. False says only that there is no proof: the
-    fault shows in some state, which may be one that never occurs, or the solver took longer than ``limit_s`` seconds.
-    """
-    off, on = (f"connect -set {_CONTROL} {faulty.control_bits}'d{number}" for number in (0, fault.number))
-    script = [
-        "read_rtlil faulty.il",
-        "read_verilog -lib state.v",
-        # every register bit becomes an output (its next value) and an input (its value)
-        "simplemap t:$dff",
-        "chtype -set state t:$_DFF_P_",
-        "rename -enumerate -pattern state_% t:state",
-        "expose -evert t:state",
-        "delete =state",
-        "select -assert-none t:$*ff* t:$_*FF* t:$*latch* t:$mem*",  # else a state would be left out of the proof
-        "opt_clean",
-        f"copy {TOP} gold",
-        f"copy {TOP} gate",
-        f"delete {TOP}",
-        f"delete -input gold/{_CONTROL} gate/{_CONTROL}",
-        "cd gold",
-        off,
-        "cd gate",
-        on,
-        "cd",
-        "miter -equiv -flatten gold gate miter",
-        "delete gold gate",
-        # what the fault does not reach is the same logic twice: shared, it leaves the solver little to do
-        *["opt_expr", "opt_clean", "opt_merge -share_all"] * 3,
-        "opt_clean",
-        "sat -prove trigger 0 miter",
-    ]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "faulty.il").write_text(faulty.netlist.read_text())
-        (folder / "state.v").write_text(_STATE)
-        try:
-            output = find_yosys().run("\n".join(script), folder, limit_s=limit_s)
-        except subprocess.TimeoutExpired:
-            return False
-    if "SAT proof finished" not in output:
-        raise SimulatorError(f"Yosys' solver said nothing about {fault}")
-    return _PROVED in output

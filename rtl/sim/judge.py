@@ -63,10 +63,12 @@ class _Walk:
     """Walk through a record with the model at its side."""
 
     def __init__(
-        self, plan: Pass, ends: Sequence[int], expected: Sequence[int], latency: int, results: int = 1
-    ) -> None:
+        self, plan: Pass, ends: Sequence[int], expected: Sequence[int], latency: int, results: int,
+        beat_cycles: Sequence[int] | None,
+    ) -> None:  # fmt: skip
         self.plan, self.ends, self.expected, self.results = plan, ends, expected, results
         self.pipe, self.last_beats = StallPipe(latency, results), set(ends)
+        self.beat_cycles = beat_cycles
         self.position, self.vector = plan.first, 0
         self.vectors = self.mismatches = self.cycle_mismatches = 0
         self.span: tuple[int, int] | None = None
@@ -90,7 +92,10 @@ class _Walk:
     def check_handshake(self, cycle: int, entry: int) -> None:
         """Compare i.ready and o.valid with the model's, stepped with the recorded i.valid and o.ready."""
         i_ready, o_valid = bool(entry & I_READY), bool(entry & O_VALID)
-        model = self.pipe.step(bool(entry & I_VALID), self.position in self.last_beats, bool(entry & O_READY))
+        cycles = 1
+        if self.beat_cycles is not None and self.position < len(self.beat_cycles):
+            cycles = self.beat_cycles[self.position]
+        model = self.pipe.step(bool(entry & I_VALID), self.position in self.last_beats, bool(entry & O_READY), cycles)
         if (i_ready, o_valid) != model:
             self.cycle_mismatches += 1
             differing = ("o_valid", model[1], o_valid) if o_valid != model[1] else ("i_ready", model[0], i_ready)
@@ -113,7 +118,13 @@ class _Walk:
 
 
 def judge(
-    record: Record, plan: Pass, ends: Sequence[int], expected: Sequence[int], latency: int, results: int = 1
+    record: Record,
+    plan: Pass,
+    ends: Sequence[int],
+    expected: Sequence[int],
+    latency: int,
+    results: int = 1,
+    beat_cycles: Sequence[int] | None = None,
 ) -> Verdict:
     """Compare one pass with the model stepped with its recorded trace.
 
@@ -129,10 +140,12 @@ def judge(
         Of the unit, in cycles.
     results : int
         Results of a transaction.
+    beat_cycles : sequence of int, optional
+        Cycles that each beat occupies the unit's front; None: one each.
     """
     count = bisect_left(ends, plan.end)
     expected = expected[: count * results]
-    walk = _Walk(plan, ends[:count], expected, latency, results)
+    walk = _Walk(plan, ends[:count], expected, latency, results, beat_cycles)
     payloads = (int.from_bytes(row.tobytes(), "little") for row in record.payloads)
     trace = record.trace.tolist()
     for cycle, entry in enumerate(trace):

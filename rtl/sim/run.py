@@ -134,16 +134,21 @@ def cosim(
     ends = (np.cumsum(lengths) - 1).tolist()
     expected = [int(bits) for bits in expected_bits]
     latency = params.datapath.latency
-    passes = plan_passes(ends, seed, stalls=stalls, results=results, restarts=params.datapath.restarts)
+    busy = params.datapath.beat_cycles(join_beats(dots))
+    passes = plan_passes(
+        ends, seed, stalls=stalls, results=results, restarts=params.datapath.restarts, beat_cycles=busy
+    )
     start = time.perf_counter()
     records = testbench.simulate(passes)
     run_s = time.perf_counter() - start
+    listed = None if busy is None else busy.tolist()
     verdicts = [
-        judge(record, plan, ends, expected, latency, results) for record, (plan, _) in zip(records, passes, strict=True)
+        judge(record, plan, ends, expected, latency, results, listed)
+        for record, (plan, _) in zip(records, passes, strict=True)
     ]
     target = (waveform_dir or cache_folder("waveforms")) / f"{unit_name}-seed{seed}"
     first_mismatch, waveform = _report(testbench, passes, verdicts, target)
-    late = verdicts[0].cycles != unstalled_cycles(lengths, latency, results)
+    late = verdicts[0].cycles != unstalled_cycles(lengths if listed is None else listed, latency, results)
     return CosimResult(
         vectors=sum(verdict.vectors for verdict in verdicts),
         mismatches=sum(verdict.mismatches for verdict in verdicts),
@@ -159,7 +164,13 @@ def cosim(
 
 
 def plan_passes(
-    ends: Sequence[int], seed: int | Sequence[int], *, stalls: bool, results: int = 1, restarts: bool = False
+    ends: Sequence[int],
+    seed: int | Sequence[int],
+    *,
+    stalls: bool,
+    results: int = 1,
+    restarts: bool = False,
+    beat_cycles: NDArray[np.integer] | None = None,
 ) -> list[tuple[Pass, Willing]]:
     """Return the passes over a stream of dot products, in the order of `PASS_NAMES`.
 
@@ -175,22 +186,26 @@ def plan_passes(
         Results of a dot product (transaction).
     restarts : bool
         Whether a reset also brings back a state that lives longer than a transaction: then the stream starts over.
+    beat_cycles : integers [beats], optional
+        Cycles that each beat occupies the unit's front; None: one each.
     """
     beats = ends[-1] + 1
-    whole = Pass(first=0, end=beats, outputs=len(ends) * results, max_cycles=patience_cycles(beats))
+    busy = beats if beat_cycles is None else int(beat_cycles.sum())
+    whole = Pass(first=0, end=beats, outputs=len(ends) * results, max_cycles=patience_cycles(busy))
     if not stalls:
         return [(whole, ALWAYS)]
     generator = np.random.default_rng(seed)
     # after the reset the stream goes on with any dot product, so that a partial sum left behind would show
     count = int(np.searchsorted(ends, min(_RESET_BEATS, beats) - 1)) + 1
     beats = ends[count - 1] + 1
+    busy = beats if beat_cycles is None else int(beat_cycles[:beats].sum())
     resume = 0 if restarts else int(generator.integers(count))
     reset = Pass(
         first=0,
         end=beats,
         outputs=(count - resume) * results,
-        max_cycles=patience_cycles(2 * beats),
-        reset_cycle=int(generator.integers(2, beats + 8)),
+        max_cycles=patience_cycles(2 * busy),
+        reset_cycle=int(generator.integers(2, busy + 8)),
         resume=ends[resume - 1] + 1 if resume else 0,
     )
     return [(whole, ALWAYS), (whole, draw_stalls(generator)), (reset, draw_stalls(generator))]

@@ -85,7 +85,7 @@ def test_a_drawing_that_cannot_be_made_is_one_line(
 
 
 def test_every_command_takes_the_common_options(capsys: pytest.CaptureFixture[str]) -> None:
-    commands = ("demo", "formats", "pe", "models", "quantize", "simulate", "cosim", "eval", "cache")
+    commands = ("demo", "formats", "pe", "models", "quantize", "simulate", "cosim", "check", "prove", "eval", "cache")
     for command in commands:
         code, out, _ = run(capsys, command, "--help")
         assert code == 0
@@ -112,6 +112,13 @@ def test_every_command_takes_the_common_options(capsys: pytest.CaptureFixture[st
         (["simulate", ".", "--machine", "mxfp4_os"], "is a folder"),
         (["cosim", "--pe", "mx_dot", "--vectors", "10000001"], "at most 10,000,000); take --engine bulk"),
         (["cosim"], "either a unit with '--pe' or a case with '--replay'"),
+        (["cosim", "--pe", "mx_dot", "--params", "lanes=8,speed=3"], "'speed=3' is no FIELD=VALUE of mx_dot; fields: "),
+        (["cosim", "--pe", "mx_dot", "--params", "lanes=7"], "block must be a multiple of lanes = 7"),
+        (["cosim", "--pe", "hadamard", "--params", "lanes=x", "--engine", "bulk"], "lanes must be a power of two"),
+        (["cosim", "--replay", "x.json", "--params", "lanes=8"], "a case with '--replay' has its own Params"),
+        (["prove", "--pe", "nope"], "unknown unit 'nope'; known: "),
+        (["prove", "--pe", "mx_dot", "--vectors", "0"], "--vectors"),
+        (["prove", "--record", "."], "Is a directory: '.'"),
         (["cosim", "--replay", "nowhere.json"], "nowhere.json"),
         (["cosim", "--replay", "."], "Is a directory: '.'"),
         (["cosim", "--pe", "mx_dot", "--engine", "modelsim"], "auto, icarus, verilator"),
@@ -178,6 +185,19 @@ def test_quantise_then_simulate(capsys: pytest.CaptureFixture[str], network_fold
     assert report["macs"] == 2 * 10 * 3 * 48 * 80
     assert report["energy_pj"] == pytest.approx(sum(row["energy_pj"] for row in report["rows"]))
     assert report["status"] in ("measured", "published", "estimated")
+
+
+@pytest.mark.parametrize(("fmt", "machine"), [("float16", "float16_os"), ("mx9", "mx9_os")])
+def test_machines_of_other_units_simulate_their_formats(
+    capsys: pytest.CaptureFixture[str], network_folder: Path, tmp_path: Path, fmt: str, machine: str
+) -> None:
+    file = tmp_path / "layers.safetensors"
+    document(
+        capsys, "quantize", "--model", str(network_folder), "--format", fmt, "--out", str(file),
+        "--layers", "*0.mlp.up*", "--rows", "4",
+    )  # fmt: skip
+    report = document(capsys, "simulate", str(file), "--machine", machine, "--rows", "10")
+    assert report["macs"] == 10 * 48 * 80 and report["cycles"] > 0
 
 
 def test_machine_refuses_another_units_format(capsys: pytest.CaptureFixture[str], bundle_file: Path) -> None:
@@ -310,6 +330,44 @@ def test_bulk_engine_counts_and_times_its_vectors(capsys: pytest.CaptureFixture[
     on_layers = ("cosim", "--pe", "mx_dot", "--engine", "bulk", "--vectors", "20000", "--bundle", str(bundle_file))
     (row,) = document(capsys, *on_layers)["rows"]
     assert (row["vectors"], row["mismatches"], row["operands"], row["layers"]) == (20000, 0, "layers", 15)
+
+
+@pytest.mark.rtl
+def test_any_params_run_on_operands_of_their_own(capsys: pytest.CaptureFixture[str], bundle_file: Path) -> None:
+    custom = ("cosim", "--pe", "mx_dot", "--params", "lanes=4,block=8,a_element=int8,accumulator.rounding=rtz")
+    for engine, vectors in (("bulk", "30000"), ("icarus", "40")):
+        (row,) = document(capsys, *custom, "--engine", engine, "--vectors", vectors)["rows"]
+        assert (row["name"], row["vectors"], row["mismatches"], row["cycle_mismatches"]) == (
+            "custom",
+            int(vectors),
+            0,
+            0,
+        )
+        assert (row["params"]["lanes"], row["params"]["accumulator"]["rounding"]) == (4, "rtz")
+    on_layers = ("cosim", "--pe", "mx_dot", "--params", "stages=2", "--vectors", "30", "--bundle", str(bundle_file))
+    (row,) = document(capsys, *on_layers)["rows"]
+    assert (row["name"], row["operands"], row["params"]["stages"], row["mismatches"]) == ("mxfp4", "layers", 2, 0)
+    nested = ("cosim", "--pe", "hadamard_requant", "--params", "hadamard.signs_seed=3", "--vectors", "20")
+    (row,) = document(capsys, *nested)["rows"]
+    assert (row["params"]["hadamard"]["signs_seed"], row["mismatches"]) == (3, 0)
+
+
+def test_units_are_listed_with_what_was_proven(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hwsim.flow import proof_record
+
+    monkeypatch.setattr(proof_record, "default_file", lambda: tmp_path / "proofs.json")
+    record = proof_record.read_record()
+    for sources, vectors in ((proof_record.sources_hash("vs_dot"), 70), ("other", 4)):
+        record.add(proof_record.Proof("vs_dot", {"sources": sources}, "drawn", vectors, "bulk", 0, sources, ""))
+    rows = {row["name"]: row for row in document(capsys, "pe")["rows"]}
+    assert (rows["vs_dot"]["vectors_proven"], rows["vs_dot"]["vectors_stale"]) == (70, 4)
+    assert (rows["mx_dot"]["vectors_proven"], rows["mx_dot"]["results_per_transaction"]) == (0, 1)
+    assert rows["requant"]["results_per_transaction"] == pe.unit("requant").Params().datapath.results
+    command = [sys.executable, "-c", "import sys, hwsim.flow.listings as l; l.unit_rows(); print(*sys.modules)"]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert not {"amaranth", "torch", "cocotb"} & set(loaded)
 
 
 @pytest.mark.rtl

@@ -19,9 +19,9 @@ _WIDE_EXPONENT_BITS = 4
 
 
 def draw_dot(spec: DotSpec, beats: int, profile: str, generator: np.random.Generator) -> Beats:
-    """Return the beats of one dot product; ``beats`` is rounded up to whole blocks."""
+    """Return the beats of one dot product; ``beats`` is rounded up to whole blocks and groups."""
     block = spec.block_beats or 1
-    count = -(-beats // block) * block
+    count = -(-beats // spec.step_beats) * spec.step_beats
     dot: Beats = {
         side: _elements(name, table, (count, spec.lanes), profile, generator)
         for side, name, table in (("a", spec.a_element, spec.a_ints), ("b", spec.b_element, spec.b_ints))

@@ -54,8 +54,10 @@ def multiply(x: int, y: int) -> int:
 ELEMENTS = {
     # OCP MX v1.0 table 5: sign, then 0 0.5 1 1.5 2 3 4 6
     "float4_e2m1fn": [sign * Fraction(half, 2) for sign in (1, -1) for half in (0, 1, 2, 3, 4, 6, 8, 12)],
-    "int8": [Fraction(code - 256 * (code >> 7)) for code in range(256)],
-    "int4": [Fraction(code - 16 * (code >> 3)) for code in range(16)],
+    **{
+        f"int{n}": [Fraction(code - (code >> (n - 1) << n)) for code in range(1 << n)]
+        for n in (2, 3, 4, 5, 6, 8, 9, 16)
+    },
     "uint4": [Fraction(code) for code in range(16)],
 }
 

@@ -50,12 +50,13 @@ def _group(bits: int, candidates: tuple[TableSpec, ...]) -> tuple[AdaptiveSpec, 
         generator="bitmod",
     )
     two_level = AdaptiveSpec(
-        name=f"bitmod_fp{bits}_g128",
+        name=f"bitmod_fp{bits}",
         candidates=candidates,
         scale=UINT8,
         block_size=128,
         row_scale="float16",
         scale_cap=255.0,
+        activation="float16",
         source="BitMoD (HPCA 2025), section IV: group of 128, 2-bit selector, 8-bit integer group scale under a scale "
         "a channel; here the choice is made with the scales as stored, and one channel scale serves all candidates",
         generator="bitmod",

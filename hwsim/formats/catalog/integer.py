@@ -95,9 +95,9 @@ TWO_LEVEL = tuple(
         scale_rule="amax",
         row_scale="float16",
         scale_cap=255.0,
-        activation=f"int{bits}_g{group}_vsq" if group == 16 else None,
+        activation={16: f"int{bits}_g{group}_vsq", 128: "float16"}.get(group),
         source="VS-Quant (S. Dai et al., MLSys 2021, arXiv 2102.04503), two-level: UINT8 a vector, FP16 a channel",
         generator="int_vsq",
     )
-    for bits, group in ((4, 16), (4, 64), (8, 16))
+    for bits, group in ((4, 16), (4, 64), (8, 16), (8, 128), (6, 128), (5, 128))
 )

@@ -89,9 +89,14 @@ class AdaptiveSpec(Format):
                 raise ValueError(f"format {self.name!r}: {words}")
 
     @property
+    def element(self) -> TableSpec:
+        """First candidate, for what all have in common."""
+        return self.candidates[0]
+
+    @property
     def bits(self) -> int:
         """Width of an element code."""
-        return self.candidates[0].bits
+        return self.element.bits
 
     @property
     def selector_bits(self) -> int:

@@ -30,7 +30,7 @@ def test_directed_operands_are_seeded_and_reach_the_corners(fmt: str) -> None:
 )
 def test_output_scales_reach_the_ends_of_fp32(fmt: str, field: str) -> None:
     unit, params = pe.unit_for(fmt)
-    joined = [beats[field] for beats, _, _ in chunks(directed_batches(fmt, params, 30000, seed=0), unit, params)]
+    joined = [beats[field] for beats, _, _ in chunks(directed_batches(fmt, params, 60000, seed=0), unit, params)]
     magnitudes = np.unique(np.concatenate(joined) & 0x7FFFFFFF)
     assert {0, 1, 0x7FFFFF, 0x800000, 0x7F7FFFFF, 0x7F800000} <= set(magnitudes.tolist())
     assert (magnitudes > 0x7F800000).any()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from hwsim import pe
 from hwsim.arch import load_machine
 from hwsim.arch.simulate import simulate
 from hwsim.cost import load_table
-from hwsim.flow.simulate import gemm_shape, machine_for
+from hwsim.flow.simulate import check_machine_takes, gemm_shape, machine_for, simulate_file
+from hwsim.formats import encode
+from hwsim.formats.bundle import Bundle, Layer, write_bundle
 
 M, N, K = 40, 24, 256
 
@@ -27,8 +32,38 @@ def with_machine() -> list[str]:
     return [fmt for fmt in pe.formats() if shipped(fmt)]
 
 
-def test_the_formats_of_the_demo_have_machines() -> None:
-    assert {"int8", "int4_g128", "int4_g128_asym", "mxfp4", "nvfp4"} <= set(with_machine())
+def test_every_format_of_these_units_has_a_machine() -> None:
+    units = {"int_mac", "mx_dot", "fp_fma", "vs_dot", "bfp_dot", "mx9_dot"}
+    assert {fmt for fmt in pe.formats() if pe.unit_for(fmt)[0].NAME in units} <= set(with_machine())
+
+
+@pytest.mark.parametrize("fmt", with_machine())
+def test_a_bundle_runs_on_its_machine(fmt: str, tmp_path: Path) -> None:
+    weights = np.random.default_rng(1).normal(size=(24, 256)).astype(np.float32)
+    file = tmp_path / "layer.safetensors"
+    write_bundle(file, Bundle((Layer("layer", 250, encode(weights, fmt)),)))
+    report = simulate_file(file, machine_for(fmt), 40)
+    (row,) = report["rows"]
+    assert report["macs"] == row["macs"] == 40 * 24 * 250
+    assert report["energy_pj"] == pytest.approx(sum(part["energy_pj"] for part in report["energy_parts"]))
+    assert report["status"] == "estimated"  # writes to SRAM are, on every machine
+    products = [
+        part for part in report["energy_parts"] if part["action"].startswith("mul_") and part["count"] == report["macs"]
+    ]
+    assert len(products) == 1 and products[0]["energy_pj"] > 0
+
+
+@pytest.mark.parametrize("fmt", ["mx9", "mxfp4", "nf4_bs64"])
+def test_a_machine_says_which_format_its_unit_does_not_take(fmt: str) -> None:
+    with pytest.raises(ValueError, match="(?s)int_mac.*does not take format " + fmt):
+        check_machine_takes(load_machine("int8_os"), fmt)
+
+
+def test_an_array_whose_operands_are_wider_than_its_ports_waits_for_them() -> None:
+    shape = gemm_shape("layer", 512, 512, 4096, 4096, "int16")
+    (layer,) = simulate([shape], load_machine("int16_os")).layers
+    # 512 / 8 bands of columns read all of A (16 bits an element and a scale a row) through 4608 bits a cycle
+    assert layer.sram_cycles == -(-64 * 512 * (4096 * 16 + 32) // 4608) > layer.compute_cycles
 
 
 @pytest.mark.parametrize("fmt", with_machine())

@@ -146,7 +146,8 @@ def step(running: Number, terms: list[Number], rule: Accumulator) -> tuple[Numbe
 def dot(a: Encoded, b: Encoded, m: int, n: int, params: Params) -> int:
     """Return the float32 bits of one output, with the flags from bit 32."""
     spec, rule, flags = params.datapath, params.accumulator, 0
-    k = -(-a.k // spec.lanes) * spec.lanes if params.block < spec.lanes else a.k
+    whole = max(spec.lanes if params.block < spec.lanes else 1, rule.group)
+    k = -(-a.k // whole) * whole
     block, running, total = params.block, Number(Fraction(0)), Number(Fraction(0))
     sides = [(a, m, spec.a_element, spec.a_scale), (b, n, spec.b_element, spec.b_scale)]
     pairs = [
@@ -164,8 +165,14 @@ def dot(a: Encoded, b: Encoded, m: int, n: int, params: Params) -> int:
         products = [product for product, _ in found]
         for _, raised in found:
             flags |= raised
-        special, raised = special_sum(products)
-        flags |= raised
+        if rule.kind == "sequential":
+            special = Number(Fraction(0))
+            for product in products:
+                special, raised = step(special, [product], rule)
+                flags |= raised
+        else:
+            special, raised = special_sum(products)
+            flags |= raised
         summed = special or Number(sum((p.value for p in products), Fraction(0)))
         if summed.finite:
             summed = Number(summed.value, summed.value < 0)
@@ -175,7 +182,8 @@ def dot(a: Encoded, b: Encoded, m: int, n: int, params: Params) -> int:
         flags |= raised
         return term
 
-    size = {"exact": block, "aligned": rule.group, "sequential": 1}[rule.kind]
+    ordered = rule.kind == "sequential" and rule.scales == "block"
+    size = {"exact": block, "aligned": rule.group, "sequential": block if ordered else 1}[rule.kind]
     for start in range(0, k, size):
         if rule.scales == "block":
             terms = [block_term(index) for index in range(start // block, (start + size) // block)]

@@ -11,6 +11,7 @@ from hwsim.formats import BlockSpec, ElementSpec, Encoded, get
 from hwsim.pe import formats as pe_formats
 from hwsim.pe import names as unit_names
 from hwsim.pe import takes_family, unit, unit_for
+from hwsim.pe._dot import DotSpec
 from tests.hwsim.formats import oracle as formats
 from tests.hwsim.formats.oracle import float32_bits, float32_value
 
@@ -26,9 +27,14 @@ def takes(fmt: str, name: str) -> bool:
 
 
 def cases() -> list[tuple[str, str]]:
-    """Return every (block format with a scale, unit) that go together; other units have tests of their own."""
-    scaled = [fmt for fmt in pe_formats() if isinstance(get(fmt), BlockSpec) and get(fmt).scale is not None]
-    return [(fmt, name) for fmt in scaled for name in unit_names() if takes(fmt, name)]
+    """Return every (block format, unit of the shared datapath) with scales on both sides; others have own tests."""
+    scaled = [fmt for fmt in pe_formats() if _has_scale(fmt) and _has_scale(get(fmt).activation)]
+    pairs = [(fmt, name) for fmt in scaled for name in unit_names() if takes(fmt, name)]
+    return [(fmt, name) for fmt, name in pairs if isinstance(params_of(fmt, name).datapath, DotSpec)]
+
+
+def _has_scale(fmt: str) -> bool:
+    return isinstance(get(fmt), BlockSpec) and get(fmt).scale is not None
 
 
 def is_nan(bits: int) -> bool:
@@ -63,7 +69,8 @@ def out_scale(operand: Encoded, row: int) -> int | None:
     if "row_scales" in operand.parts:
         worth = operand.parts["row_scales"][row : row + 1].view(np.float16)
         return int(worth.astype(np.float32).view(np.uint32)[0])
-    return int(operand.scales[row, 0]) if operand.format.scale.name == "float32" else None
+    scale = operand.format.scale
+    return int(operand.scales[row, 0]) if scale is not None and scale.name == "float32" else None
 
 
 @cache

@@ -87,6 +87,23 @@ STEPS = {
     "promoted, two blocks a beat": Params(
         E2M1, E8M0, 8, 16, accumulator=Accumulator("exact", "bfloat16", promote_every=2)
     ),
+    "ordered": Params(E4M3, E8M0, 16, 8, accumulator=Accumulator("sequential")),
+    "ordered, two blocks a beat": Params(
+        E2M1, "uint8", 8, 16, True, accumulator=Accumulator("sequential", "float16", "rdn")
+    ),
+    "ordered bfloat16": Params(
+        "bfloat16", "none", 8, 8, a_element=E5M2, a_scale=E8M0, accumulator=Accumulator("sequential", "bfloat16", "rod")
+    ),
+    "ordered float16": Params(
+        "float16", "none", 8, 8, a_element="int8", a_scale=E8M0, accumulator=Accumulator("sequential", promote_every=2)
+    ),
+    "group of two beats": Params(E4M3, E8M0, 32, 16, accumulator=aligned(32, 25, rounding="rtz")),
+    "group of four beats, two blocks a beat": Params(E2M1, E4M3, 8, 16, accumulator=aligned(64, 12)),
+    "group of two blocks of two beats": Params(E5M2, E8M0, 16, 8, accumulator=aligned(32, 20, addend="outside")),
+    "group of four blocks": Params(E2M1, E4M3, 16, 16, True, accumulator=preset("mxf4nvf4")),
+    "group of two blocks of two beats, exact sums": Params(
+        E2M1, E4M3, 16, 8, accumulator=aligned(32, 15, scales="block", promote_every=2)
+    ),
 }
 PRESET = {
     "ampere float16": Params("float16", "none", 16, 16, accumulator=preset("ampere", k=16)),
@@ -111,16 +128,70 @@ def test_reference_and_kernels_agree_with_exact_rationals(name: str) -> None:
     for kind in accumulation.KINDS:
         a, b = accumulation.operands(params, kind, m, n, blocks)
         pairs = list(np.ndindex(m, n))
-        want = [mx_dot.reference(mx_dot.beats(a, b, i, j, params), params) for i, j in pairs]
+        words = [mx_dot.reference(mx_dot.beats(a, b, i, j, told), told) for i, j in pairs]
+        want = [word & 0xFFFFFFFF for word in words]
         assert mx_dot.gemm(a, b, params).view(np.uint32).reshape(-1).tolist() == want, kind
         rows = [np.array(side) for side in zip(*pairs, strict=True)]
         assert mx_dot.dots(a.rows(rows[0]), b.rows(rows[1]), params).tolist() == want, kind
-        flagged = mx_dot.dots(a.rows(rows[0]), b.rows(rows[1]), told).tolist()
-        assert [word & 0xFFFFFFFF for word in flagged] == want, kind
-        for (i, j), word in list(zip(pairs, flagged, strict=True))[:: 2 if kind == "special" else 3]:
+        assert mx_dot.dots(a.rows(rows[0]), b.rows(rows[1]), told).tolist() == words, kind
+        assert mx_dot.reference(mx_dot.beats(a, b, 0, 0, params), params) == want[0]
+        for (i, j), word in list(zip(pairs, words, strict=True))[:: 2 if kind == "special" else 3]:
             assert word == accumulation.dot(a, b, i, j, told), (kind, i, j)
         seen |= set(want)
     assert len(seen) > 8
+
+
+def in_order(a: Encoded, b: Encoded, m: int, n: int) -> float:
+    """Return TOSA's order as numpy's float32 does it: products, the block's sum, and what scales are exact in between.
+
+    (float32 holds products of FP8; scales are powers of two, so that the scaled sum is as exact as the sum.)
+    """
+    values = [formats_of(x).astype(np.float32)[x.codes[r]] for x, r in ((a, m), (b, n))]
+    acc = np.float32(0)
+    for start in range(0, a.k, a.format.block_size):
+        part = np.float32(0)
+        for k in range(start, start + a.format.block_size):
+            part = np.float32(part + values[0][k] * values[1][k])
+        index = start // a.format.block_size
+        shift = int(a.scales[m, index]) + int(b.scales[n, index]) - 254
+        acc = np.float32(acc + np.ldexp(part, shift))
+    return float(acc)
+
+
+def formats_of(x: Encoded) -> np.ndarray:
+    """Return what every code of an operand's element is worth."""
+    return np.array([float(formats.value(x.format.element, code)) for code in range(1 << x.format.element.bits)])
+
+
+def test_scales_after_a_block_summed_in_order() -> None:
+    params = Params(E4M3, E8M0, 16, 8, accumulator=Accumulator("sequential"))
+    for kind in ("near", "cancelling"):
+        a, b = accumulation.operands(params, kind, 4, 4, 4)
+        got = mx_dot.gemm(a, b, params)
+        assert [[float(x) for x in row] for row in got] == [[in_order(a, b, i, j) for j in range(4)] for i in range(4)]
+    # the two orders differ where a block's sum overflows that its scale would have brought back
+    codes = np.zeros((1, 16), np.uint8)
+    codes[0, :5] = 0x7E  # 448 * 448 five times: beyond FP16 before a scale of 2**-8
+    operand = Encoded.of(
+        accumulation.format_of(E4M3, E8M0, 16, False), codes=codes, scales=np.full((1, 1), 119, np.uint8)
+    )
+    results = {}
+    for scales in ("block", "product"):
+        rule = Accumulator("sequential", "float16", scales=scales)
+        results[scales] = mx_dot.gemm(operand, operand, Params(E4M3, E8M0, 16, 16, accumulator=rule))[0, 0]
+    assert results["block"] == np.inf and np.isfinite(results["product"])
+
+
+def test_a_long_group_is_that_of_a_wide_unit() -> None:
+    """A group of 32 on 16 or 8 lanes: the bits of 32 lanes; a dot product of one and a half groups is filled up."""
+    rule = preset("mxf4nvf4")
+    wide = Params(E2M1, E4M3, 16, 64, accumulator=rule)
+    a, b = accumulation.operands(wide, "near", 5, 5, 6)
+    for lanes, beats in ((64, 2), (32, 4), (16, 8), (8, 16), (4, 32)):
+        narrow = Params(E2M1, E4M3, 16, lanes, accumulator=rule)
+        np.testing.assert_array_equal(mx_dot.gemm(a, b, narrow), mx_dot.gemm(a, b, wide))
+        assert mx_dot.cycles(1, 1, a.k, narrow) == beats + 3
+        assert len(mx_dot.beats(a, b, 0, 0, narrow)["last"]) == beats
 
 
 def test_many_outputs_of_a_tile_and_a_band() -> None:
@@ -268,13 +339,16 @@ def test_different_blocks_do_not_meet() -> None:
         ({"kept_bits": 24}, "kept_bits must be None or 2 to 23, the fraction bits of float32, not 24"),
         ({"promote_every": -1}, "promote_every must be an integer of 0 or more, not -1"),
         ({"promote_every": True}, "promote_every must be an integer of 0 or more, not True"),
-        ({"kind": "aligned", "fraction_bits": 13}, "kind aligned needs a group of at least 1 product, not 0"),
+        (
+            {"kind": "aligned", "fraction_bits": 13},
+            "kind aligned needs a group of at least 1 product, at most 256, not 0",
+        ),
+        ({"kind": "aligned", "fraction_bits": 13, "group": 512}, "at least 1 product, at most 256, not 512"),
         ({"kind": "aligned", "group": 8}, "kind aligned needs fraction_bits of 1 to 48, not 0"),
         ({"group": 8}, "group is for kind aligned; leave it 0, not 8"),
         ({"fraction_bits": 8}, "fraction_bits are for kind aligned; leave them 0, not 8"),
         ({"addend": "outside"}, "addend 'outside' is for kind aligned"),
         ({"scales": "product"}, "kind exact takes scales 'block', not 'product'"),
-        ({"kind": "sequential"}, "kind sequential takes scales 'product'"),
     ],
     ids=str,
 )
@@ -286,14 +360,14 @@ def test_bad_accumulators_are_refused(fields: dict[str, Any], words: str) -> Non
 @pytest.mark.parametrize(
     ("params", "words"),
     [
-        ({"lanes": 12, "block": 24, "accumulator": aligned(8, 13)}, "group must divide lanes = 12, .*not 8"),
+        ({"lanes": 12, "block": 24, "accumulator": aligned(8, 13)}, "group must divide lanes = 12 .*not 8"),
         (
             {"lanes": 24, "block": 8, "accumulator": aligned(12, 13)},
             "group must divide the block of 8 or be a multiple",
         ),
         (
             {"lanes": 8, "block": 16, "accumulator": aligned(8, 13, scales="block")},
-            "must be the block of 16, or a mult",
+            "must be a multiple of the block of 16, and",
         ),
         ({"lanes": 16, "block": 8, "accumulator": Accumulator(promote_every=1)}, "multiple of the 2 blocks of a beat"),
         (
@@ -364,9 +438,11 @@ def test_cycles_follow_the_stages(params: Params, latency: int) -> None:
 @pytest.mark.parametrize(
     ("params", "counts"),
     [
-        (Params(E4M3), {"mul_e4m3_e4m3": 256, "add_int32": 512, "mul_block_scale_e8m0": 8, "add_float32": 8}),
+        (Params(E4M3), {"mul_e4m3_e4m3": 256, "shift_to_grid_int32": 512, "add_int32": 512, "mul_block_scale_e8m0": 8,
+                        "add_float32": 8}),
         (Params(E2M1, E4M3, 16, 16, True, a_element=E4M3, a_scale="none", a_out_scale=False),
-         {"mul_e2m1_e4m3": 256, "add_int32": 256, "mul_block_scale_e4m3_one": 16, "add_float32": 16, "mul_float32": 4}),
+         {"mul_e2m1_e4m3": 256, "shift_to_grid_int32": 256, "add_int32": 256, "mul_block_scale_e4m3_one": 16,
+          "add_float32": 16, "mul_float32": 4}),
         (Params("int4", E8M0, 32, 32, a_element="int8", accumulator=sequential(format="float16")),
          {"mul_int4_int8": 256, "mul_block_scale_e8m0": 8, "add_float16": 256}),
         (PRESET["blackwell_mx"],
@@ -374,7 +450,8 @@ def test_cycles_follow_the_stages(params: Params, latency: int) -> None:
         (PRESET["mxf4nvf4"], {"mul_e2m1_e2m1": 256, "add_int32": 256, "align_term": 20, "mul_block_scale_e4m3": 16,
                               "add_float32": 4, "mul_float32": 8}),
         (Params(E4M3, accumulator=Accumulator(format="bfloat16", promote_every=2)),
-         {"mul_e4m3_e4m3": 256, "add_int32": 512, "mul_block_scale_e8m0": 8, "add_bfloat16": 8, "add_float32": 4}),
+         {"mul_e4m3_e4m3": 256, "shift_to_grid_int32": 512, "add_int32": 512, "mul_block_scale_e8m0": 8,
+          "add_bfloat16": 8, "add_float32": 4}),
     ],
     ids=lambda value: "",
 )  # fmt: skip

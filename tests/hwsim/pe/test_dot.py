@@ -253,7 +253,7 @@ def test_actions_are_counts_that_grow_with_the_outputs(fmt: str, name: str) -> N
     one, many = found.actions(1, 1, 256, params), found.actions(3, 5, 256, params)
     assert all(isinstance(count, int) and count >= 0 for count in one.values())
     assert many == {event: 15 * count for event, count in one.items()}
-    assert sum(count for event, count in one.items() if event.startswith("mul_") and "int32" not in event) >= 256
+    assert max(one.values()) >= 256  # whatever a unit does instead of multiplying, it does it for each product
 
 
 def test_the_units_are_those_of_the_folder() -> None:

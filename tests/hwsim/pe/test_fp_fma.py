@@ -198,7 +198,7 @@ def test_cycles_actions_and_the_way_to_the_unit() -> None:
         ({"a_element": "float64"}, "a_element must be None or one of"),
         ({"accumulate": "bfloat16"}, "accumulate must be one of float32, float16, not 'bfloat16'"),
         ({"rounding": "rup"}, "rounding must be one of rne, rtz, rdn, rod"),
-        ({"stages": 2}, "stages must be 0 or 1, not 2"),
+        ({"stages": 5}, "stages must be 0 to 4, not 5"),
         ({"flags": 1}, "flags must be True or False"),
     ],
 )

@@ -125,7 +125,7 @@ def test_widths_layout_cycles_and_actions() -> None:
         ({"block": 129}, "block must be an integer of 1 to 128, not 129"),
         ({"block": 24}, "block must be a multiple of lanes = 16 or divide it, not 24"),
         ({"sub_block": 3}, "sub_block must divide block = 16 and lanes = 16, not 3"),
-        ({"stages": 2}, "stages must be 0 or 1, not 2"),
+        ({"stages": 5}, "stages must be 0 to 4, not 5"),
     ],
 )
 def test_bad_params_are_refused(fields: dict, words: str) -> None:

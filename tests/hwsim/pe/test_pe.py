@@ -45,6 +45,12 @@ def test_the_formats_with_a_unit_find_it(fmt: str) -> None:
     assert found.params_for(get(fmt), get(get(fmt).activation)) == params
 
 
+def test_a_format_goes_to_its_own_unit_before_a_general_one() -> None:
+    for name in ("int4_g16_vsq", "int8_g16_vsq"):
+        assert pe.unit_for(name)[0].NAME == "vs_dot"
+        assert pe.unit_for(name, "mx_dot")[0].NAME == "mx_dot"
+
+
 def test_a_unit_that_does_not_take_the_format_lists_those_that_do() -> None:
     with pytest.raises(ValueError, match="'int_mac' does not take format mxfp4; units that do: mx_dot"):
         pe.unit_for("mxfp4", "int_mac")

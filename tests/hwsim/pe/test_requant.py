@@ -22,11 +22,14 @@ def exact(x: np.float32) -> Fraction:
     return Fraction(float(x))
 
 
-def nearest(value: Fraction, element: FloatSpec | IntSpec) -> int:
-    """Return the code nearest to a value by looking at all of them; ties to the even code, beyond the end the end."""
+def nearest(value: Fraction, element: FloatSpec | IntSpec, away: bool = False) -> int:
+    """Return the code nearest to a value by looking at all of them; beyond the end the end.
+
+    Ties go to the even code, or to the larger one.
+    """
     top = element.max_code if isinstance(element, FloatSpec) else element.qmax
     levels = [element.value(code) for code in range(top + 1)]
-    best = min(range(top + 1), key=lambda code: (abs(levels[code] - abs(value)), code % 2))
+    best = min(range(top + 1), key=lambda code: (abs(levels[code] - abs(value)), -code if away else code % 2))
     if isinstance(element, IntSpec):
         return (-best if value < 0 else best) & ((1 << element.bits) - 1)
     return best
@@ -44,8 +47,14 @@ def floor_log2(value: Fraction) -> int:
 def mx_scale(amax: Fraction, fmt: str) -> int:
     """Return the code of a power-of-two scale by the words of its rule."""
     spec = get(fmt)
-    if amax == 0:
-        return 0
+    if amax == 0:  # microxcaling: 2**(-126 - emax) clamped, which is code 0 or 1
+        return max(1 - spec.element.emax, 0) if spec.zero_block == "microxcaling" else 0
+    if spec.scale_rule == "rceil":  # the least power of two that reaches the float32 product
+        product = exact(np.float32(float(amax)) * (np.float32(1) / np.float32(spec.element.max_value)))
+        if product == 0:
+            return 0
+        exponent = floor_log2(product)
+        return min(max(exponent + (product != Fraction(2) ** exponent) + 127, 0), 254)
     exponent = floor_log2(amax)
     if spec.scale_rule == "even":  # half up to the element's mantissa
         man_bits = spec.element.man_bits if isinstance(spec.element, FloatSpec) else spec.element.bits - 2
@@ -55,10 +64,14 @@ def mx_scale(amax: Fraction, fmt: str) -> int:
     return min(max(exponent - spec.element.emax + 127, 0), 254)
 
 
-@pytest.mark.parametrize("fmt", ["mxfp4", "mxfp4_even", "mxfp8_e4m3_ceil", "mxfp6_e3m2", "mxint8", "mxint8_even"])
+@pytest.mark.parametrize(
+    "fmt",
+    ["mxfp4", "mxfp4_even", "mxfp8_e4m3_ceil", "mxfp6_e3m2", "mxint8", "mxint8_even", "mxfp4_rceil", "mxint8_rceil",
+     "mxfp4_microxcaling", "mxint8_microxcaling"],
+)  # fmt: skip
 def test_mx_blocks_by_exact_rationals(fmt: str) -> None:
     params = requant.Params(format=fmt)
-    x = corner_float32(np.random.default_rng(1), (60, 32))
+    x = requant.operands(params, 60, np.random.default_rng(1))["x"].view(np.float32).reshape(60, 32)
     x[0], x[1], x[2] = 0, np.float32(-0.0), np.float32(2.0**-149)
     found = requant.quantise(x, params)
     for row, codes, scale in zip(x, found["codes"], found["scales"], strict=True):
@@ -68,7 +81,48 @@ def test_mx_blocks_by_exact_rationals(fmt: str) -> None:
         sign = 1 << (element.bits - 1) if isinstance(element, FloatSpec) else 0
         step = Fraction(2) ** (want - 127)
         for value, code in zip(row, codes, strict=True):
-            assert code == nearest(exact(value) / step, element) | (sign if np.signbit(value) else 0)
+            want_code = nearest(exact(value) / step, element, fmt.endswith("microxcaling"))
+            assert code == want_code | (sign if np.signbit(value) else 0)
+
+
+@pytest.mark.parametrize("fmt", [name for name in requant.formats() if get(name).scale_rule in requant.POWER_RULES])
+def test_a_power_of_two_scale_is_a_comparison_of_the_mantissa(fmt: str) -> None:
+    """The borders that the hardware compares with, around each of them and under every exponent, against `encode`."""
+    spec = get(fmt)
+    emax, border, first = requant.scale_borders(spec)
+    exponents, offsets = np.meshgrid(np.arange(-149, 128), [*range(-3, 4), -border, (1 << 23) - 1 - border])
+    mantissas = np.clip(border + offsets, 0, (1 << 23) - 1).reshape(-1)
+    with np.errstate(under="ignore"):
+        top = (np.exp2(exponents.reshape(-1).astype(np.float64)) * (1 + mantissas * 2.0**-23)).astype(np.float32)
+    fraction, power = np.frexp(top)  # subnormal numbers lose bits of their mantissa
+    mantissa, exponent = ((fraction.astype(np.float64) * 2 - 1) * (1 << 23)).astype(np.int64), power.astype(int) - 1
+    low = exponent == emax - spec.scale.bias
+    codes = exponent + (mantissa >= np.where(low, first, border)) - emax + spec.scale.bias
+    x = np.zeros((len(top), spec.block_size), np.float32)
+    x[:, 3] = -top
+    found = requant.quantise(x, requant.Params(format=fmt))["scales"]
+    np.testing.assert_array_equal(found, np.clip(codes, 0, spec.scale.max_code))
+
+
+@pytest.mark.parametrize("fmt", ["int2_g32", "int3_g64", "int4_g32"])
+def test_groups_under_a_float_scale_by_exact_rationals(fmt: str) -> None:
+    params = requant.Params(format=fmt)
+    element, scale = params.spec.element, params.spec.scale
+    x = requant.operands(params, 120, np.random.default_rng(2))["x"].view(np.float32).reshape(-1, params.block)
+    found, kinds = requant.quantise(x, params), set()
+    for row, codes, code in zip(x, found["codes"], found["scales"], strict=True):
+        quotient = max(abs(exact(value)) for value in row) / element.qmax
+        with np.errstate(over="ignore"):  # a float64 quotient could be rounded twice: it is rounded as a rational
+            near = min(int(np.float16(float(quotient)).view(np.uint16)), scale.max_code)
+        around = range(max(near - 1, 0), min(near + 1, scale.max_code) + 1)
+        assert code == min(around, key=lambda each: (abs(scale.value(each) - quotient), each % 2))
+        kinds.add(
+            "zero" if code == 0 else "subnormal" if code < 1024 else "top" if code == scale.max_code else "normal"
+        )
+        step = scale.value(int(code))
+        for value, found_code in zip(row, codes, strict=True):
+            assert found_code == nearest(exact(value) / step if step else Fraction(0), element)
+    assert kinds == {"zero", "subnormal", "top", "normal"}
 
 
 @pytest.mark.parametrize("fmt", ["nvfp4", "nvfp4_modelopt", "nvint4"])
@@ -215,14 +269,51 @@ def test_nan_and_inf() -> None:
 
 def test_supported_formats_are_explicit() -> None:
     taken = requant.formats()
+    assert len(taken) >= 103
     assert {"mxfp4", "mxfp8_e4m3_ceil", "mxint8_even", "nvfp4", "nvint4", "float8_e5m2", "bfloat16"} <= set(taken)
-    assert not {"mxfp4_rceil", "nvfp4_torchao", "nvfp4_16x16", "int8", "nf4_bs64", "float32", "mxfp8_e4m3_32x32"} & set(
-        taken
-    )
+    assert {"mxfp8_e5m2_rceil", "mxint8_microxcaling", "int2_g128", "int3_g32", "int4_g64"} <= set(taken)
     for name in format_names():
         if name not in taken:
             with pytest.raises(ValueError, match=f"requant: format {name} is not taken: .*; taken: bfloat16, "):
                 requant.Params(format=name)
+
+
+REFUSED = {
+    "mx9": "MicroExponentSpec is another family",
+    "gguf_q4_0": "GgufSpec is another family",
+    "nf4_bs64": "elements are signed floats or integers of at most 16 bits",
+    "int4_g128_asym": "elements are signed floats or integers of at most 16 bits",
+    "float32": "elements are signed floats or integers of at most 16 bits",
+    "float8_e4m3z": "float elements have subnormals",
+    "int8": "a scale of a row or a tile takes a pass over it",
+    "int4_g16_vsq": "a scale of a row or a tile takes a pass over it",
+    "nvfp4_16x16": "a scale of a row or a tile takes a pass over it",
+    "int5_g128": "elements have at most 4 bits",
+    "fp8_e4m3_g128": "elements have at most 4 bits",
+    "nvfp4_torchao": "quotients are exact and rounded rne; float32 ones would take dividers",
+}
+"""One format for every reason."""
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_every_reason_for_refusing_a_format(name: str) -> None:
+    reason = requant.objection(get(name))
+    assert reason is not None and REFUSED[name] in reason
+
+
+def test_no_format_is_refused_for_another_reason() -> None:
+    known = set(REFUSED.values()) - {"MicroExponentSpec is another family", "GgufSpec is another family"}
+    for name in format_names():
+        reason = requant.objection(get(name))
+        assert reason is None or "another family" in reason or any(words in reason for words in known), (name, reason)
+
+
+def test_the_rounding_of_a_format_is_its_own_unless_another_is_asked_for() -> None:
+    x = np.zeros((1, 32), np.float32)
+    x[0, :3] = 4, 1.25, -1.25  # the tie between 1 and 1.5
+    for fields, codes in (({}, [6, 3, 11]), ({"rounding": "rne"}, [6, 2, 10]), ({"rounding": "raz"}, [6, 3, 11])):
+        found = requant.quantise(x, requant.Params(format="mxfp4_microxcaling", **fields))
+        assert found["codes"][0, :3].tolist() == codes
 
 
 @pytest.mark.parametrize(
@@ -234,7 +325,7 @@ def test_supported_formats_are_explicit() -> None:
         ({"rounding": "stochastic"}, "rounding of mxfp4 must be one of .*, not 'stochastic'"),
         ({"format": "nvfp4", "rounding": "lfsr"}, "rounding of nvfp4 must be one of rne, not 'lfsr'"),
         ({"overflow": "nonsaturating"}, "is for bare elements"),
-        ({"format": "nvfp4", "nan_policy": "propagate"}, "goes with neither lfsr nor a tensor scale"),
+        ({"format": "nvfp4", "nan_policy": "propagate"}, "goes with neither lfsr nor a scale of rule amax"),
         ({"format": "float8_e4m3fnuz", "rounding": "lfsr"}, "which float8_e4m3fnuz has not"),
         ({"source": "int32"}, "format must be '', not 'mxfp4'"),
         ({"source": "int32", "format": "", "method": "hawq_v3_float64"}, "method must be one of gemmlowp, "),

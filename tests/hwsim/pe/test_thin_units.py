@@ -90,12 +90,12 @@ def test_actions_and_cycles() -> None:
         (bfp_dot, {"block": 1}, "bfp_dot: block must be an integer of 2 to 128, not 1"),
         (bfp_dot, {"block": 24}, "bfp_dot: block must be a multiple of lanes = 16 or divide it, not 24"),
         (bfp_dot, {"lanes": 65}, "bfp_dot: lanes must be an integer of 1 to 64, not 65"),
-        (bfp_dot, {"stages": 3}, "bfp_dot: stages must be 0 or 1, not 3"),
+        (bfp_dot, {"stages": 5}, "bfp_dot: stages must be 0 to 4, not 5"),
         (vs_dot, {"element": "signmag4"}, "vs_dot: element must be one of int4, int8, not 'signmag4'"),
         (vs_dot, {"vector": 4}, "vs_dot: vector must be an integer of 8 to 64, not 4"),
         (vs_dot, {"vector": 24}, "vs_dot: vector must be a multiple of lanes = 16 or divide it"),
         (vs_dot, {"lanes": 0}, "vs_dot: lanes must be an integer of 1 to 64, not 0"),
-        (vs_dot, {"stages": -1}, "vs_dot: stages must be 0 or 1, not -1"),
+        (vs_dot, {"stages": -1}, "vs_dot: stages must be 0 to 4, not -1"),
     ],
 )
 def test_bad_params_are_refused(unit, fields: dict, words: str) -> None:

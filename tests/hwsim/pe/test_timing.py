@@ -39,6 +39,30 @@ def test_beats_that_are_not_last_give_no_result() -> None:
     assert run(2, "101 101 011 001 001") == "10 10 10 10 10"
 
 
+def test_a_beat_of_several_cycles_holds_the_next_one_back_and_its_own_result() -> None:
+    pipe = StallPipe(2)
+    offers = [(True, True, True, 3), (True, False, True, 2), (True, False, True, 2), (True, False, True, 2)]
+    found = [pipe.step(*offer) for offer in [*offers, (False, False, False, 1), (False, False, True, 1)]]
+    # taken in cycle 0 for three cycles; the next one in cycle 3; the result stands in cycle 0 + (3 - 1) + 2
+    assert [ready for ready, _ in found] == [True, False, False, True, False, False]
+    assert [valid for _, valid in found] == [False, False, False, False, True, True]
+
+
+def test_a_waiting_result_stops_the_work_on_a_beat() -> None:
+    pipe = StallPipe(1)
+    assert pipe.step(True, True, True, 1) == (True, False)
+    assert pipe.step(True, True, False, 3) == (False, True)  # not taken: nothing moves
+    assert pipe.step(True, True, True, 3) == (True, True)
+    assert [pipe.step(False, False, True)[1] for _ in range(3)] == [False, False, True]
+
+
+def test_reset_frees_the_front() -> None:
+    pipe = StallPipe(1)
+    pipe.step(True, True, True, 9)
+    pipe.reset()
+    assert [pipe.step(False, False, True) for _ in range(10)] == [(True, False)] * 10
+
+
 def test_reset_empties_the_pipe() -> None:
     pipe = StallPipe(2)
     pipe.step(True, True, True)

@@ -27,7 +27,17 @@ PARAMS = {
     "fp16 into fp16": ("fp_fma", {"accumulate": "float16", "flags": True}),
     "e5m2 x e4m3 down": ("fp_fma", {"element": "float8_e4m3fn", "a_element": "float8_e5m2", "rounding": "rdn"}),
     "bf16 to odd": ("fp_fma", {"element": "bfloat16", "rounding": "rod", "flags": True, "stages": 1}),
-    "bfp mixed": ("bfp_dot", {"element": "signmag8", "a_element": "signmag5", "block": 4, "lanes": 8, "stages": 1}),
+    "bfp mixed": (
+        "bfp_dot",
+        {
+            "element": "signmag8",
+            "a_element": "signmag5",
+            "block": 4,
+            "lanes": 8,
+            "stages": 3,
+            "adder_tree": "carry_save",
+        },
+    ),
     "int9 x int3": ("int_mac", {"weight": "int3", "activation": "int9", "lanes": 4, "block": 8}),
     "vs mixed": ("vs_dot", {"element": "int4", "a_element": "int8", "vector": 8, "lanes": 4}),
 }

@@ -23,6 +23,10 @@ CONFIGURATIONS = {
     "int8": ("int_mac", {}),
     "int4_g128": ("int_mac", {"weight": "int4", "block": 128}),
     "int4_asym_small": ("int_mac", {"weight": "uint4", "block": 15, "lanes": 3, "zero_point": True}),
+    "int4_asym_staged": (
+        "int_mac",
+        {"weight": "uint4", "block": 18, "lanes": 9, "zero_point": True, "stages": 4, "adder_tree": "carry_save"},
+    ),
     "mxfp4": ("mx_dot", {}),
     "mxfp4_narrow": ("mx_dot", {"lanes": 8}),
     "nvfp4": ("mx_dot", {"scale": "float8_e4m3fn", "block": 16, "lanes": 16, "out_scale": True}),
@@ -34,7 +38,7 @@ def test_every_model_has_hardware() -> None:
 
 
 def test_an_unknown_unit_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"'nothing'.*int_mac, mx9_dot, mx_dot"):
+    with pytest.raises(ValueError, match=r"'nothing'.*int_mac, .*mx_dot"):
         component("nothing")
 
 
@@ -65,21 +69,34 @@ WIDER = {
     "e4m3": {"element": E4M3, "block": 8, "lanes": 4},
     "e5m2 x e3m2": {"element": "float6_e3m2fn", "a_element": E5M2, "block": 8, "lanes": 8, "flags": True},
     "fp16 x int4, uint8": {"element": "int4", "scale": "uint8", "a_element": "float16", "a_scale": "none", "block": 8,
-                           "lanes": 4, "stages": 1, "flags": True},
-    "two blocks a beat": {"block": 8, "lanes": 16, "a_element": "mxint8_element", "a_scale": UE5M3},
+                           "lanes": 4, "stages": 1, "flags": True, "adder_tree": "carry_save"},
+    "two blocks a beat": {"block": 8, "lanes": 16, "a_element": "mxint8_element", "a_scale": UE5M3, "stages": 3},
+    "blocks of two beats, all stages": {"element": E4M3, "block": 16, "lanes": 8, "stages": 4, "out_scale": True,
+                                        "adder_tree": "carry_save", "flags": True},
     "fp16 down": {"element": E4M3, "block": 8, "lanes": 4, "flags": True,
                   "accumulator": {"format": "float16", "rounding": "rdn"}},
     "promoted": {"element": E4M3, "block": 8, "lanes": 8, "flags": True, "out_scale": True,
                  "accumulator": {"format": "float16", "rounding": "rod", "promote_every": 2}},
-    "sequential": {"element": "bfloat16", "block": 8, "lanes": 2, "flags": True,
+    "sequential": {"element": "bfloat16", "block": 8, "lanes": 2, "flags": True, "stages": 4,
                    "accumulator": {"kind": "sequential", "scales": "product", "format": "bfloat16"}},
+    "summed in order": {"element": E4M3, "scale": UE5M3, "block": 8, "lanes": 4, "flags": True, "stages": 2,
+                        "accumulator": {"kind": "sequential", "format": "float16", "rounding": "rod"}},
+    "summed in order, two blocks a beat": {"element": E5M2, "scale": "uint8", "block": 4, "lanes": 8, "flags": True,
+                                           "accumulator": {"kind": "sequential", "promote_every": 2}},
+    "group of two beats": {"element": E4M3, "block": 16, "lanes": 4, "flags": True, "stages": 2,
+                           "accumulator": {**ALIGNED, "group": 8, "fraction_bits": 25}},
+    "group of four beats, two blocks a beat": {"scale": E4M3, "block": 4, "lanes": 8, "flags": True,
+                                               "accumulator": {**ALIGNED, "group": 32, "fraction_bits": 20}},
+    "group of blocks of two beats": {"scale": E4M3, "block": 8, "lanes": 4, "flags": True, "out_scale": True,
+                                     "accumulator": {**ALIGNED, "group": 32, "fraction_bits": 35, "scales": "block",
+                                                     "promote_every": 4}},
     "fp8 tensor core": {"element": E4M3, "scale": "none", "block": 8, "lanes": 8, "flags": True,
                         "accumulator": {**ALIGNED, "group": 8, "fraction_bits": 13, "kept_bits": 13}},
-    "fp16 tensor core": {"element": "float16", "scale": "none", "block": 8, "lanes": 8, "stages": 1,
+    "fp16 tensor core": {"element": "float16", "scale": "none", "block": 8, "lanes": 8, "stages": 2,
                          "accumulator": {**ALIGNED, "group": 4, "fraction_bits": 24, "overflow": "infinite"}},
-    "mx tensor core": {"element": E5M2, "block": 8, "lanes": 4, "flags": True,
+    "mx tensor core": {"element": E5M2, "block": 8, "lanes": 4, "flags": True, "adder_tree": "carry_save",
                        "accumulator": {**ALIGNED, "group": 4, "fraction_bits": 25, "addend": "outside"}},
-    "nvf4 tensor core": {"scale": E4M3, "block": 8, "lanes": 32, "flags": True,
+    "nvf4 tensor core": {"scale": E4M3, "block": 8, "lanes": 32, "flags": True, "stages": 3, "adder_tree": "carry_save",
                          "accumulator": {**ALIGNED, "group": 32, "fraction_bits": 35, "scales": "block"}},
 }  # fmt: skip
 
@@ -102,21 +119,38 @@ def test_elements_scales_and_accumulators_equal_the_model(name: str) -> None:
     assert result.cycles == sum(len(dot["last"]) for dot in dots) + params.datapath.latency
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("stages", "tree"), list(zip(range(5), ["carry_save", "binary"] * 3, strict=False)))
+def test_stages_and_trees_change_latency_alone(stages: int, tree: str) -> None:
+    """Every number of stages, trees in turn, in the bulk engine, against the kernels."""
+    model = unit("mx_dot")
+    params = model.Params(E4M3, E8M0, 32, 16, stages=stages, adder_tree=tree)
+    assert params.datapath.latency == 3 + stages
+    bulk = BulkCosim("mx_dot", params, seed=stages)
+    for kind in accumulation.KINDS:
+        a, b = accumulation.operands(params, kind, 2000, 2000, 4)
+        bulk.check(model.paired_beats(a, b, params), model.dots(a, b, params))
+    assert bulk.total.ok, bulk.total
+    assert bulk.total.vectors > 20_000
+
+
 PRESETS = {
     "ampere": {"element": "float16", "scale": "none", "block": 16, "lanes": 16, "accumulator": preset("ampere", k=16)},
     "hopper_fp8": {"element": E4M3, "scale": "none", "accumulator": preset("hopper_fp8", k=32)},
     "blackwell_mx": {"element": E4M3, "accumulator": preset("blackwell_mx")},
     "mxf4nvf4": {"scale": E4M3, "block": 16, "lanes": 64, "out_scale": True, "accumulator": preset("mxf4nvf4")},
-    "e5m2, exact": {"element": E5M2},
+    "mxf4nvf4, 16 lanes": {"scale": E4M3, "block": 16, "lanes": 16, "accumulator": preset("mxf4nvf4")},
+    "summed in order": {"element": E4M3, "lanes": 8, "accumulator": {"kind": "sequential"}, "stages": 4},
+    "e5m2, exact": {"element": E5M2, "adder_tree": "carry_save", "stages": 2},
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_many_dot_products_of_full_units(name: str) -> None:
-    """Units of full width in the bulk engine, against the kernels."""
+    """Units of full width in the bulk engine, with flags, against the kernels."""
     model = unit("mx_dot")
-    params = model.Params(**PRESETS[name])
+    params = model.Params(**PRESETS[name], flags=True)
     bulk = BulkCosim("mx_dot", params, seed=1)
     for kind in accumulation.KINDS:
         a, b = accumulation.operands(params, kind, 4000, 4000, 4)

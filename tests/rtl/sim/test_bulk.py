@@ -104,7 +104,8 @@ def records_agree(hardware: Any, params: Any, dots: list[Any], expected: list[in
     """Run the passes in Icarus and in the compiled unit; return the verdicts of both judges."""
     layout, spec = hardware.i.payload.shape(), params.datapath
     ends = np.cumsum([len(dot["last"]) for dot in dots]) - 1
-    passes = plan_passes(ends.tolist(), 3, stalls=True, results=spec.results, restarts=spec.restarts)
+    busy = spec.beat_cycles(join_beats(dots))
+    passes = plan_passes(ends.tolist(), 3, stalls=True, results=spec.results, restarts=spec.restarts, beat_cycles=busy)
     icarus = testbench.Testbench(find_simulator("icarus"), write_verilog(hardware), pack_beats(dots, layout))
     # each in a process of its own: the compiled unit starts every pass as after power-up
     verilog = [icarus.simulate([planned])[0] for planned in passes]
@@ -114,10 +115,15 @@ def records_agree(hardware: Any, params: Any, dots: list[Any], expected: list[in
         assert (theirs.trace == ours.trace).all()
         assert (theirs.payloads == ours.payloads).all()
     wanted = to_words(expected, simulator.result_words)
-    checks = [simulator.check(words, *planned, ends, wanted, spec.latency, results=spec.results) for planned in passes]
+    checks = [
+        simulator.check(words, *planned, ends, wanted, spec.latency, results=spec.results, beat_cycles=busy)
+        for planned in passes
+    ]
     assert [check.simulated_cycles for check in checks] == [len(record.trace) for record in verilog]
     judged = [
-        judge(record, plan, ends.tolist(), expected, spec.latency, spec.results)
+        judge(
+            record, plan, ends.tolist(), expected, spec.latency, spec.results, None if busy is None else busy.tolist()
+        )
         for record, (plan, _) in zip(verilog, passes, strict=True)
     ]
     return [check.verdict for check in checks], judged
@@ -241,12 +247,13 @@ def test_every_pair_of_codes_in_every_lane(name: str) -> None:
     spec = params.datapath
     result = check_all_pairs(unit_name, params)
     assert result.ok, result
-    assert result.vectors == spec.lanes << (spec.a_bits + spec.b_bits)
+    assert result.vectors == spec.lanes << (spec.a_bits + spec.b_bits + spec.zero_bits)
     values = [[oracle.ELEMENTS[name][code] for code in range(1 << bits)]
               for name, bits in ((spec.a_element, spec.a_bits), (spec.b_element, spec.b_bits))]  # fmt: skip
     beats, expected = next(all_pairs(spec))
-    assert expected.tolist() == [oracle.rounded(a * b) for a in values[0] for b in values[1]]
-    assert beats["a"].shape == (spec.block_beats << (spec.a_bits + spec.b_bits), spec.lanes)
+    zeros = range(1 << spec.zero_bits)
+    assert expected.tolist() == [oracle.rounded(a * (b - zero)) for a in values[0] for b in values[1] for zero in zeros]
+    assert beats["a"].shape == (spec.block_beats << (spec.a_bits + spec.b_bits + spec.zero_bits), spec.lanes)
 
 
 def test_every_pair_of_codes_finds_one_wrong_product(tmp_path: Path) -> None:

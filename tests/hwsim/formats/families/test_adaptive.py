@@ -28,7 +28,7 @@ VARIANTS = (
     *map(adaptive, CATALOGUE),
     adaptive("bitmod_fp4_g128_fp16").with_rules(criterion="mae", block_size=17),
     adaptive("bitmod_fp3_g128_fp16").with_rules(criterion="max_abs", block_size=16),
-    adaptive("bitmod_fp3_g128").with_rules(block_size=300, row_scale="float32"),
+    adaptive("bitmod_fp3").with_rules(block_size=300, row_scale="float32"),
     adaptive("ant_4b").with_rules(block_size=1),
     adaptive("bitmod_fp4_g128_fp16").with_rules(
         candidates=tuple(replace(c, ties="even") for c in adaptive("bitmod_fp4_g128_fp16").candidates), block_size=40
@@ -191,7 +191,7 @@ def test_levels_are_the_published_ones() -> None:
             plain = [v for i, v in enumerate(spec.values) if i != half]
             assert plain[1:half] == [-(v or 0) for v in plain[half:]]
             assert spec.ties == "down"
-    assert [c.name[-6:] for c in adaptive("bitmod_fp4_g128").candidates] == ["er_pos", "er_neg", "ea_pos", "ea_neg"]
+    assert [c.name[-6:] for c in adaptive("bitmod_fp4").candidates] == ["er_pos", "er_neg", "ea_pos", "ea_neg"]
 
 
 @pytest.mark.parametrize("bits", [3, 4])
@@ -231,14 +231,14 @@ def test_powers_of_two_and_signs(seed: int, shift: int) -> None:
 
 
 def test_stored_bits_an_element() -> None:
-    assert adaptive("bitmod_fp3_g128").bits_per_element(1024) == 3 + 10 / 128 + 16 / 1024
+    assert adaptive("bitmod_fp3").bits_per_element(1024) == 3 + 10 / 128 + 16 / 1024
     assert adaptive("bitmod_fp4_g128_fp16").bits_per_element(1024) == 4 + 18 / 128
     assert adaptive("ant_4b").bits_per_element(1024) == 4 + 34 / 1024
 
 
 def test_axes_rows_and_padding() -> None:
     x = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
-    encoded = encode(x, "bitmod_fp3_g128", axis=0, pad=True)
+    encoded = encode(x, "bitmod_fp3", axis=0, pad=True)
     assert encoded.padding == 56 and decode(encoded).shape == x.shape
     assert np.array_equal(decode(encoded.rows(slice(1, 2))), decode(encoded)[:, 1:2])
 
@@ -251,7 +251,7 @@ BASE = adaptive("bitmod_fp4_g128_fp16")
     [
         ({"candidates": BASE.candidates[:1]}, "two candidates"),
         ({"candidates": BASE.candidates[:1] * 2}, "twice"),
-        ({"candidates": (BASE.candidates[0], adaptive("bitmod_fp3_g128").candidates[0])}, "one width"),
+        ({"candidates": (BASE.candidates[0], adaptive("bitmod_fp3").candidates[0])}, "one width"),
         ({"candidates": (BASE.candidates[0], formats.element("fp4_bnb"))}, "not symmetric"),
         ({"candidates": (formats.element("dynamic8"), formats.element("dynamic8_unsigned"))}, "16 levels"),
         (
@@ -275,7 +275,7 @@ def test_bad_rules_are_refused(change: dict[str, object], words: str) -> None:
         BASE.with_rules(**change)
 
 
-@pytest.mark.parametrize("name", ["bitmod_fp4_g128_fp16", "bitmod_fp4_g128"])
+@pytest.mark.parametrize("name", ["bitmod_fp4_g128_fp16", "bitmod_fp4"])
 def test_bad_input_is_refused(name: str) -> None:
     x = np.ones((3, 256), np.float32)
     x[1, 200] = -np.inf
