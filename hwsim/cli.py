@@ -121,7 +121,7 @@ def pe(as_json: Json = False, quiet: Quiet = False, seed: Seed = 0) -> None:
 
     columns = {
         "name": "unit", "formats": "weight formats", "params": "parameters = defaults",
-        "latency_cycles": "latency (cycles)", "beats_per_cycle": "beats/cycle",
+        "latency_cycles": "latency (cycles)", "most_cycles_per_beat": "cycles/beat (most)",
         "results_per_transaction": "results/transaction", "vectors_proven": "vectors proven",
         "vectors_stale": "vectors of other sources",
     }  # fmt: skip

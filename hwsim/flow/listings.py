@@ -95,6 +95,8 @@ def draw_codes(name: str, path: Path) -> None:
 def unit_rows() -> list[dict[str, Any]]:
     """Return one row a unit, with the schema of its Params; latency and throughput are those of the default Params.
 
+    ``beats_per_cycle`` is what the unit takes at least, without stalls; where ``cycles_depend_on`` names operands
+    (``a``, ``b`` or ``both``), most beats take fewer than ``most_cycles_per_beat``.
     ``vectors_proven`` counts the vectors in which the hardware gave the model's bits, with today's sources of the unit;
     ``vectors_stale`` those with other sources, see `hwsim.flow.proof_record`.
     """
@@ -108,6 +110,7 @@ def unit_rows() -> list[dict[str, Any]]:
         unit = pe.unit(name)
         proven, stale = record.counts(name)
         default = unit.Params()
+        most = getattr(default.datapath, "most_beat_cycles", 1)  # of serial units
         rows.append(
             {
                 "name": name,
@@ -117,7 +120,9 @@ def unit_rows() -> list[dict[str, Any]]:
                     for field in fields(unit.Params)
                 },
                 "latency_cycles": default.datapath.latency,
-                "beats_per_cycle": 1,
+                "beats_per_cycle": 1 / most,
+                "most_cycles_per_beat": most,
+                "cycles_depend_on": getattr(default.datapath, "depends_on", "none"),
                 "results_per_transaction": default.datapath.results,
                 "vectors_proven": proven,
                 "vectors_stale": stale,

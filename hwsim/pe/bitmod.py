@@ -227,6 +227,11 @@ class Datapath:
         bias = (1 << (params.acc_exp_bits - 1)) - 1
         return AccumulatorFormat("bitmod_group", params.acc_exp_bits, params.acc_bits - 1, bias, "", special="ieee")
 
+    @property
+    def most_beat_cycles(self) -> int:
+        """Cycles of every beat."""
+        return self.terms
+
     def beat_cycles(self, beats: Mapping[str, NDArray[np.integer]]) -> NDArray[np.int64]:
         """Return the cycles that each beat occupies the unit's front, int64 [beats]."""
         return np.full(len(beats["last"]), self.terms, np.int64)
