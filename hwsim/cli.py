@@ -182,19 +182,24 @@ def quantize(
 def simulate(
     file: Annotated[Path | None, typer.Argument(help="A bundle, as `hwsim quantize` writes it.")] = None,
     machine: Annotated[str, typer.Option("--machine", help="A machine's name, or its YAML file.")] = "",
-    rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of activations (tokens) of a bundle.")] = 1024,
+    rows: Annotated[
+        int | None, typer.Option("--rows", min=1, help="Rows of activations (tokens) of a bundle; default: 1024.")
+    ] = None,
     workload: Annotated[
         str | None,
         typer.Option(
             "--workload", help="In a bundle's place, a network by shape: name, .yaml, config.json or gemm:MxNxK."
         ),
     ] = None,
-    phase: Annotated[str, typer.Option("--phase", help="prefill, or decode: one token a sequence.")] = "prefill",
+    phase: Annotated[
+        str | None, typer.Option("--phase", help="prefill (the default), or decode: one token a sequence.")
+    ] = None,
     context: Annotated[int | None, typer.Option("--context", min=1, help="Tokens of a sequence.")] = None,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Sequences, or images.")] = 1,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Sequences, or images; default: 1.")] = None,
     attention: Annotated[
-        str, typer.Option("--attention", help="corrected, or legacy: the shapes behind BitMoD's figures.")
-    ] = "corrected",
+        str | None,
+        typer.Option("--attention", help="corrected (the default), or legacy: the shapes behind BitMoD's figures."),
+    ] = None,
     weight_bits: Annotated[
         float | None, typer.Option("--weight-bits", help="Stored bits a weight, where the machine leaves it open.")
     ] = None,
@@ -211,12 +216,22 @@ def simulate(
         raise _UsageError("name either a bundle or a network with '--workload'")
     if not machine:
         raise _UsageError("name a machine with '--machine'")
+    shaped = {
+        "--phase": phase, "--context": context, "--batch": batch, "--attention": attention,
+        "--weight-bits": weight_bits,
+    }  # fmt: skip
+    unused = [name for name, value in ({"--rows": rows} if file is None else shaped).items() if value is not None]
+    if unused:
+        raise _UsageError(f"'{unused[0]}' goes with {'a bundle' if file is None else '--workload'}")
     if file is None:
         assert workload is not None
-        _simulate_workload(workload, machine, phase, context, batch, attention, weight_bits, as_json)
+        _simulate_workload(
+            workload, machine, phase or "prefill", context, batch or 1, attention or "corrected", weight_bits, as_json
+        )
         return
     from hwsim.flow.simulate import simulate_file
 
+    rows = rows or 1024
     document = simulate_file(file, machine, rows)
     columns = {
         "name": "layer", "macs": "MACs", "cycles": "cycles", "bound": "bound by", "dram_bits": "DRAM bits",

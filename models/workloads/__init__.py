@@ -57,6 +57,8 @@ def load(reference: str, phase: str = "prefill", context: int | None = None, bat
         if value is not None and value < 1:
             raise ValueError(f"{what} must be 1 or more, not {value}")
     if reference.startswith("gemm:"):
+        if phase != "prefill" or context is not None:
+            raise ValueError(f"workload {reference}: a single product has no context and no phase but prefill")
         return _gemm(reference, batch)
     if Path(reference).suffix == ".json":
         from models.workloads.config_json import read_config

@@ -85,7 +85,10 @@ def test_a_drawing_that_cannot_be_made_is_one_line(
 
 
 def test_every_command_takes_the_common_options(capsys: pytest.CaptureFixture[str]) -> None:
-    commands = ("demo", "formats", "pe", "models", "quantize", "simulate", "cosim", "check", "prove", "eval", "cache")
+    commands = (
+        "demo", "formats", "pe", "models", "quantize", "simulate", "cosim", "faults", "check", "prove", "eval", "validate",
+        "cache",
+    )  # fmt: skip
     for command in commands:
         code, out, _ = run(capsys, command, "--help")
         assert code == 0
@@ -170,6 +173,29 @@ def test_short_text_says_how_long_it_is(
         capsys, "eval", "--model", str(network_folder), "--format", "int8", "--text", str(text), "--tokens", "1024"
     )
     assert code == 2 and "short.txt has 9 tokens, fewer than the 1024 asked for" in err
+
+
+def test_a_network_by_shape_is_simulated(capsys: pytest.CaptureFixture[str]) -> None:
+    shell = ("simulate", "--workload", "llama-3-8b", "--machine", "bitmod_lossy", "--context", "256")
+    report = document(capsys, *shell, "--phase", "decode", "--attention", "legacy")
+    assert report["total_cycles"] == sum(row["cycles"] for row in report["rows"]) == 90099088
+    assert (report["phase"], report["batch"], report["attention"]) == ("decode", 1, "legacy")
+    for arguments, words in (
+        (("simulate", "--machine", "ant"), "name either a bundle or a network with '--workload'"),
+        (("simulate", "x.safetensors"), "name a machine with '--machine'"),
+        ((*shell, "--rows", "5"), "'--rows' goes with a bundle"),
+        (("simulate", "x.safetensors", "--machine", "int8_os", "--batch", "1"), "'--batch' goes with --workload"),
+        ((*shell, "--phase", "train"), "phase must be one of prefill, decode, not 'train'"),
+        ((*shell, "--attention", "old"), "attention must be one of legacy, corrected, not 'old'"),
+        (("validate", "moon"), "nothing is validated under 'moon'; there is: cycles"),
+    ):
+        code, out, err = run(capsys, *arguments)
+        assert code == 2 and not out and words in err and err.count("\n") == 1, err
+
+
+def test_published_figures_are_held_against_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = document(capsys, "validate", "cycles")["rows"]
+    assert {row["holds"] for row in rows} == {True, None} and len({row["paper"] for row in rows}) == 4
 
 
 def test_quantise_then_simulate(capsys: pytest.CaptureFixture[str], network_folder: Path, tmp_path: Path) -> None:

@@ -106,6 +106,8 @@ def test_a_config_json_gives_the_same_shapes(tmp_path: Path) -> None:
         (("resnet-18", "prefill", 16), "images have no context"),
         (("llama-2-7b", "train", 16), "phase must be one of prefill, decode, not 'train'"),
         (("llama-2-7b", "prefill", 0), "context must be 1 or more, not 0"),
+        (("gemm:1x2x3", "decode"), "a single product has no context and no phase but prefill"),
+        (("gemm:1x2x3", "prefill", 5), "a single product has no context"),
         (("gemm:1x2", "prefill"), "gemm:MxNxK, three positive integers"),
         (("gemm:1x0x2", "prefill"), "gemm:MxNxK, three positive integers"),
     ],

@@ -50,6 +50,18 @@ class Options:
         if self.weight_bits is not None and not 1 <= self.weight_bits <= 64:
             raise ValueError(f"weight_bits must be 1 to 64, not {self.weight_bits!r}")
 
+    def refuse(self, *names: str) -> None:
+        """Refuse fields that a rule has no use for, where they are not left at their defaults.
+
+        Raises
+        ------
+        ValueError
+            Naming the first such field.
+        """
+        for name in names:
+            if getattr(self, name) != getattr(Options(), name):
+                raise ValueError(f"the rule has no use for {name}, which is {getattr(self, name)!r}")
+
 
 @dataclass(frozen=True)
 class LayerTiming:
@@ -66,6 +78,8 @@ class LayerTiming:
         What the layer takes by the rule.
     dram_bytes : int
         Moved to and from DRAM; 0 where the rule counts none.
+    least_cycles : int
+        What no schedule on this array can undercut: products at its peak, each operand moved once.
     peak_macs_per_cycle : Fraction
         Of the array, with this layer's operands.
     """
@@ -77,6 +91,7 @@ class LayerTiming:
     dram_cycles: int
     cycles: int
     dram_bytes: int
+    least_cycles: int
     peak_macs_per_cycle: Fraction
 
 

@@ -13,6 +13,7 @@ Source: Bit Fusion (ISCA 2018), github.com/hsharma35/bitfusion at 04ec1c8.
 from __future__ import annotations
 
 from fractions import Fraction
+from math import ceil
 from typing import Literal
 
 from pydantic import PositiveInt
@@ -52,6 +53,7 @@ def simulate(workload: Workload, spec: MachineSpec, options: Options) -> tuple[L
     ValueError
         When the workload has attention, or other weight bits are asked for than bricks fuse to.
     """
+    options.refuse("attention")
     weight_bits = spec.weight_bits if options.weight_bits is None else options.weight_bits
     if weight_bits not in (1, 2, 4, 8, 16):
         raise ValueError(f"weight_bits must be 1, 2, 4, 8 or 16, not {weight_bits}")
@@ -76,7 +78,8 @@ def _layer(operation: object, spec: MachineSpec, weight_bits: int) -> LayerTimin
     compute = m * ceil_div(n, spec.array.cols) * ceil_div(steps.numerator, steps.denominator)
     bits = n * k * weight_bits + (m * k + m * n) * spec.activation_bits
     dram = ceil_div(bits, spec.interface_bits_per_cycle)
+    peak = spec.array.rows * spec.array.cols * products
     return LayerTiming(
         operation.name, operation.repeat, operation.macs, compute * times, dram * times, max(compute, dram) * times,
-        ceil_div(bits, 8) * times, peak_macs_per_cycle=Fraction(spec.array.rows * spec.array.cols * products),
+        ceil_div(bits, 8) * times, max(ceil(m * n * k / peak), dram) * times, peak,
     )  # fmt: skip

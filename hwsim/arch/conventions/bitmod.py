@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from math import floor
+from math import ceil, floor
 from typing import Literal
 
 from pydantic import PositiveFloat, PositiveInt
@@ -181,15 +181,19 @@ def _time(product: _Product, spec: MachineSpec, dims: Dims) -> LayerTiming:
     compute = tiles * terms * product.groups
     moved = _moved_bytes(product.weight_bytes, product.act_bytes, spec.buffers) + product.out_bytes
     dram = moved * 8 // spec.dram_bits_per_cycle  # the source rounds down
+    once = product.weight_bytes + product.act_bytes + product.out_bytes
+    macs = product.m * product.n * product.k * product.groups
+    peak = Fraction(dims.rows * dims.cols * array.dot, terms)
     return LayerTiming(
         name=product.name,
         repeat=product.repeat,
-        macs=product.m * product.n * product.k * product.groups * product.repeat,
+        macs=macs * product.repeat,
         compute_cycles=compute * product.repeat,
         dram_cycles=dram * product.repeat,
         cycles=max(compute, dram) * product.repeat,
         dram_bytes=moved * product.repeat,
-        peak_macs_per_cycle=Fraction(dims.rows * dims.cols * array.dot, terms),
+        least_cycles=max(ceil(macs / peak), once * 8 // spec.dram_bits_per_cycle) * product.repeat,
+        peak_macs_per_cycle=peak,
     )
 
 

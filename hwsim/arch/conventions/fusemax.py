@@ -18,6 +18,7 @@ Source: FuseMax (MICRO 2024), github.com/FPSG-UIUC/micro24-fusemax-artifact at f
 from __future__ import annotations
 
 from fractions import Fraction
+from math import ceil
 from typing import Literal
 
 from pydantic import PositiveInt
@@ -44,6 +45,7 @@ def simulate(workload: Workload, spec: MachineSpec, options: Options) -> tuple[L
     ValueError
         When there is no attention, or the tile does not divide queries and keys.
     """
+    options.refuse("attention", "weight_bits")
     layers = tuple(_layer(operation, spec) for operation in workload.operations if isinstance(operation, Attention))
     if not layers:
         raise ValueError("there is no attention, and this rule covers nothing else")
@@ -60,10 +62,9 @@ def _layer(attention: Attention, spec: MachineSpec) -> LayerTiming:
     key_tiles, query_tiles = attention.keys // spec.tile, attention.queries // spec.tile
     rows = attention.sequences * attention.heads * query_tiles * attention.repeat
     cycles = rows * row_cycles(attention.head_dim, attention.head_dim, key_tiles)
-    return LayerTiming(
-        attention.name, attention.repeat, attention.macs, cycles, 0, cycles, 0,
-        peak_macs_per_cycle=Fraction(spec.tile * spec.tile),
-    )  # fmt: skip
+    peak = Fraction(spec.tile * spec.tile)
+    least = ceil(attention.macs / peak)
+    return LayerTiming(attention.name, attention.repeat, attention.macs, cycles, 0, cycles, 0, least, peak)
 
 
 def row_cycles(e: int, f: int, key_tiles: int) -> int:

@@ -12,6 +12,7 @@ Source: SCALE-Sim v3, github.com/scalesim-project/SCALE-Sim at 1d62b68, from the
 from __future__ import annotations
 
 from fractions import Fraction
+from math import ceil
 from typing import Literal
 
 from pydantic import PositiveInt
@@ -47,6 +48,7 @@ def simulate(workload: Workload, spec: MachineSpec, options: Options) -> tuple[L
     ValueError
         When the workload has attention, which the rule does not cover.
     """
+    options.refuse("attention", "weight_bits")
     return tuple(_layer(operation, spec.array) for operation in workload.operations)
 
 
@@ -59,4 +61,5 @@ def _layer(operation: object, array: Array) -> LayerTiming:
     folds = ceil_div(spread_rows, rows) * ceil_div(spread_cols, cols)
     cycles = (folds * fold - 1) * operation.groups * operation.repeat
     peak = Fraction(rows * cols)
-    return LayerTiming(operation.name, operation.repeat, operation.macs, cycles, 0, cycles, 0, peak)
+    least = ceil(operation.macs / peak)
+    return LayerTiming(operation.name, operation.repeat, operation.macs, cycles, 0, cycles, 0, least, peak)

@@ -47,6 +47,10 @@ def test_bitmod_reads_again_what_fits_no_buffer() -> None:
     big = MatMul("big", m=1024, n=1024, k=1024)  # 2 MiB of inputs, weights and outputs each, at 16 bits
     (layer,) = load_published("fp16_baseline").run(workload(big))
     assert layer.dram_bytes == (2 * 4 + 2 + 2) << 20
+    # at the least each operand moves once: 6 MiB at 32 bytes a cycle, and 2**30 products on 768 units
+    assert layer.least_cycles == max((6 << 20) // 32, -(-(1 << 30) // 768))
+    slow = load_published("bitmod_lossy").run(workload(MatMul("one row", m=1, n=1 << 16, k=1 << 14)))[0]
+    assert slow.least_cycles == slow.dram_bytes // 32  # inputs fit: nothing is read twice
     (fits,) = load_published("fp16_baseline").run(workload(replace(big, m=256)))
     assert fits.dram_bytes == (2 << 20) + 2 * (512 << 10)
 
@@ -89,7 +93,7 @@ def test_bit_fusion_fuses_bricks() -> None:
 @pytest.mark.parametrize("name", published_names())
 def test_counts_are_whole_and_grow_with_the_work(name: str) -> None:
     machine = load_published(name)
-    options = Options(weight_bits=4.0)
+    options = Options(weight_bits=4.0) if machine.spec.timing in ("bitmod", "bit_fusion") else Options()
     base = Attention("a", 4, 2, 64, 256, 256) if machine.spec.timing == "fusemax" else ONE
     layers = machine.run(workload(base), options)
     more = machine.run(workload(replace(base, repeat=5)), options)
@@ -98,7 +102,7 @@ def test_counts_are_whole_and_grow_with_the_work(name: str) -> None:
         assert all(isinstance(count, int) and count >= 0 for count in counts)
         assert one.cycles >= max(one.compute_cycles, one.dram_cycles)
         assert five.cycles == 5 * one.cycles and five.macs == 5 * one.macs
-        assert one.macs <= one.peak_macs_per_cycle * one.cycles
+        assert one.macs <= one.peak_macs_per_cycle * one.least_cycles and 0 < one.least_cycles <= one.cycles
 
 
 @pytest.mark.parametrize(
@@ -138,6 +142,13 @@ def test_what_a_rule_does_not_cover_is_refused() -> None:
         load_published("ant").run(workload(ONE, phase="decode"))
     with pytest.raises(ValueError, match="weight_bits must be 1, 2, 4, 8 or 16, not 3"):
         load_published("bitfusion").run(workload(ONE), Options(weight_bits=3))
+    for name, options, field in (
+        ("scale_sim_32x32_os", Options(weight_bits=4), "weight_bits"), ("fusemax", Options("legacy"), "attention"),
+        ("tpu_like", Options("legacy"), "attention"), ("fusemax", Options(weight_bits=4), "weight_bits"),
+        ("bitfusion", Options("legacy"), "attention"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=f"machine {name}.*the rule has no use for {field}"):
+            load_published(name).run(workload(attention), options)
     with pytest.raises(ValueError, match="attention must be one of legacy, corrected, not 'old'"):
         Options(attention="old")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="weight_bits must be 1 to 64, not 0"):
