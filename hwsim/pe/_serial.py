@@ -8,6 +8,7 @@ What leaves the front is the exact sum of the beat's products, so that everythin
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
@@ -24,7 +25,7 @@ _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
-class SerialSpec(_dot.DotSpec):
+class SerialSpec(_dot.DotSpec, ABC):
     """State the datapath of a serial unit; a unit's own kind says how long its beats take.
 
     Attributes
@@ -48,18 +49,18 @@ class SerialSpec(_dot.DotSpec):
         return super().latency + 1
 
     @property
+    @abstractmethod
     def most_beat_cycles(self) -> int:
         """Most cycles that a beat can take; of every beat, where operands do not matter."""
-        raise NotImplementedError
 
     def lane_cycles(self, a: NDArray[np.integer] | None, b: NDArray[np.integer] | None) -> NDArray[np.int64]:
         """Return the cycles of beats, int64 [beats], from their codes [beats, lanes]; None for a side without a say."""
-        raise NotImplementedError
+        codes = b if a is None else a
+        assert self.depends_on == "none" and codes is not None
+        return np.full(len(codes), self.most_beat_cycles, np.int64)
 
     def beat_cycles(self, beats: Mapping[str, NDArray[np.integer]]) -> NDArray[np.int64]:
         """Return the cycles that each beat occupies the front, int64 [beats], at least 1."""
-        if self.depends_on == "none":
-            return np.full(len(beats["last"]), self.most_beat_cycles, np.int64)
         return self.lane_cycles(beats["a"], beats["b"])
 
 

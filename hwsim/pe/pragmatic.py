@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from hwsim.formats import BlockSpec
 from hwsim.pe import _dot, _unit, int_mac
 from hwsim.pe._serial import SerialSpec, cycles, integers, operand_cycles
+from hwsim.pe._serial_actions import around_products
 from hwsim.pe._unit import beats, dots, gemm, paired_beats, reference
 
 NAME = "pragmatic"
@@ -87,12 +88,11 @@ def params_for(weight: BlockSpec, activation: BlockSpec, lanes: int | None = Non
 
 def actions(m: int, n: int, k: int, params: Params) -> dict[str, int]:
     """Return counts of the events of a GEMM (K without padding), each bit of a magnitude counted as if it were set."""
-    plain = int_mac.actions(m, n, k, params)
-    counts = {name: count for name, count in plain.items() if not name.startswith("mul_int") or "int32" in name}
     spec = params.datapath
     assert isinstance(spec, PragmaticSpec)
     steps = m * n * k * spec.magnitude_bits
-    return counts | {"shift_word": steps, "add_int32": counts["add_int32"] + steps - m * n * k}
+    counts = around_products(m, n, k, params)
+    return counts | {"shift_word": steps, "add_int32": counts["add_int32"] + steps}
 
 
 __all__ = [

@@ -16,6 +16,7 @@ from typing import ClassVar
 from hwsim.formats import BlockSpec
 from hwsim.pe import _dot, int_mac
 from hwsim.pe._serial import SerialSpec, cycles, operand_cycles
+from hwsim.pe._serial_actions import around_products
 from hwsim.pe._unit import beats, dots, gemm, paired_beats, reference
 
 NAME = "stripes"
@@ -47,11 +48,9 @@ def params_for(weight: BlockSpec, activation: BlockSpec, lanes: int | None = Non
 
 def actions(m: int, n: int, k: int, params: Params) -> dict[str, int]:
     """Return counts of the events of a GEMM (K without padding); the names are explained in `hwsim.cost`."""
-    counts = {name: count for name, count in int_mac.actions(m, n, k, params).items() if not name.startswith("mul_int")}
     steps = m * n * k * params.datapath.a_bits
-    kept = {name: count for name, count in int_mac.actions(m, n, k, params).items() if name.startswith("mul_int32")}
-    # a bit gates a weight into the tree, in the place of one product's addition
-    return counts | kept | {"and_word": steps, "add_int32": counts["add_int32"] + steps - m * n * k}
+    counts = around_products(m, n, k, params)
+    return counts | {"and_word": steps, "add_int32": counts["add_int32"] + steps}
 
 
 __all__ = [

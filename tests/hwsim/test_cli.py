@@ -86,8 +86,8 @@ def test_a_drawing_that_cannot_be_made_is_one_line(
 
 def test_every_command_takes_the_common_options(capsys: pytest.CaptureFixture[str]) -> None:
     commands = (
-        "demo", "formats", "pe", "models", "quantize", "simulate", "cosim", "faults", "check", "prove", "eval", "validate",
-        "cache",
+        "demo", "formats", "pe", "models", "quantize", "simulate", "cosim", "faults", "check", "prove", "eval",
+        "validate", "cache",
     )  # fmt: skip
     for command in commands:
         code, out, _ = run(capsys, command, "--help")

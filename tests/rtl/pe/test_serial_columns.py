@@ -12,7 +12,7 @@ from rtl.sim.bulk_cosim import BulkCosim
 from rtl.sim.bulk_pairs import check_all_pairs
 from rtl.sim.run import cosim
 from tests.rtl import oracle
-from tests.rtl.pe.bit_serial import campaign, check_in_both, draw, stream
+from tests.rtl.pe.serial_bench import FORMATS, SHORT, campaign, check_in_both, draw, stream
 
 pytestmark = pytest.mark.rtl
 
@@ -22,7 +22,6 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "zero points": {"lanes": 3, "weight": "uint4", "block": 6, "zero_point": True, "activation": "int4"},
     "carry save": {"lanes": 5, "weight": "int6", "adder_tree": "carry_save"},
 }
-FORMATS = ("int8", "int4_g128", "int4_g128_asym")
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
@@ -60,25 +59,25 @@ def test_every_pattern_of_eight_lanes(unit_name: str) -> None:
 
 @pytest.mark.parametrize("unit_name", UNITS)
 def test_many_dot_products(unit_name: str) -> None:
-    bulk = stream(unit_name, "int8", 8, 30_000)
-    assert bulk.total.ok, bulk.total
-    assert bulk.total.vectors > 30_000
+    total = stream(unit_name, "int8", 8, 30_000)
+    assert total.ok, total
+    assert total.vectors > 30_000
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fmt", FORMATS)
 @pytest.mark.parametrize("unit_name", UNITS)
 def test_millions_of_dot_products(unit_name: str, fmt: str) -> None:
-    bulk = stream(unit_name, fmt, 16, 2_000_000)
-    assert bulk.total.ok, bulk.total
-    print(unit_name, fmt, bulk.total)
+    total = stream(unit_name, fmt, 16, 2_000_000)
+    assert total.ok, total
+    print(unit_name, fmt, total)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("unit_name", UNITS)
 def test_planted_faults_are_found(unit_name: str) -> None:
-    report = campaign(unit_name, "int8", pe.unit_for("int8", unit_name, 4)[1])
-    assert report.faults >= 95  # of two alike only one is planted
+    report = campaign(unit_name, "int8", 4, effort=SHORT)
+    assert report.faults >= 100
     assert len(report.caught) + len(report.harmless) >= 70
 
 
