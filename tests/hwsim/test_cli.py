@@ -444,7 +444,9 @@ def test_bulk_mismatch_leaves_a_case_that_runs_again(
     assert run(capsys, "cosim", "--replay", row["replay"])[0] == 1  # as a table
 
 
-def test_interrupt_has_its_usual_exit_code(network_folder: Path) -> None:
+def test_interrupt_has_its_usual_exit_code(network_folder: Path, tmp_path: Path) -> None:
+    text = tmp_path / "long.txt"  # far more work than is done before the signal comes, on any machine
+    text.write_text("The quick brown fox jumps over the lazy dog, and the dog sleeps on.\n" * 60_000)
     # as a shell's Ctrl-C: SIGINT once work is under way, which the first progress says
     process = subprocess.Popen(
         [
@@ -456,8 +458,10 @@ def test_interrupt_has_its_usual_exit_code(network_folder: Path) -> None:
             str(network_folder),
             "--format",
             "mxfp4",
+            "--text",
+            str(text),
             "--tokens",
-            "60000",
+            "1000000",
         ],
         stderr=subprocess.PIPE,
         text=True,
